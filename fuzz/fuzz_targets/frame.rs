@@ -1,0 +1,4 @@
+//! See `check_frame`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| heliograph_fuzz::check_frame(data));
