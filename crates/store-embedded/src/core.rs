@@ -1,0 +1,135 @@
+//! What the threads of a store share, and how they hand levels on.
+//!
+//! Locks are taken in this order: `levels`, then the database's gate (inside [`Environment`]), then
+//! the levels' own. `flush` is held alone.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use heliograph_policy::RelayUrls;
+use heliograph_store::StoreError;
+use parking_lot::{Condvar, Mutex, RwLock};
+
+use crate::{
+    environment::Environment,
+    error::Fault,
+    options::Options,
+    overlay::SharedLevel,
+    scan::{View, Viewable},
+};
+
+/// The shared state of a store.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) options: Options,
+    pub(crate) log_dir: PathBuf,
+    pub(crate) environment: Environment,
+    pub(crate) levels: RwLock<Levels>,
+    pub(crate) flush: Mutex<FlushState>,
+    pub(crate) flush_changed: Condvar,
+    pub(crate) counters: Counters,
+    /// Writes are over: the log failed in a way that can't be trusted, or the store is closing.
+    pub(crate) broken: AtomicBool,
+    /// Failures of flushing, on demand.
+    #[cfg(test)]
+    pub(crate) flush_errno: std::sync::atomic::AtomicI32,
+    /// Keeps the flusher from beginning.
+    #[cfg(test)]
+    pub(crate) flush_held: AtomicBool,
+}
+
+/// The levels above the database, newest first.
+#[derive(Debug)]
+pub(crate) struct Levels {
+    pub(crate) active: SharedLevel,
+    /// On its way to the database.
+    pub(crate) frozen: Option<Frozen>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Frozen {
+    pub(crate) level: SharedLevel,
+    /// The log is covered up to this segment once the level is in the database.
+    pub(crate) segment: u64,
+}
+
+/// How far the flusher is.
+#[derive(Debug, Default)]
+pub(crate) struct FlushState {
+    /// A frozen level waits or is being written.
+    pub(crate) pending: bool,
+    /// The last attempt failed like this; it is repeated.
+    pub(crate) failing: Option<StoreError>,
+    pub(crate) stopping: bool,
+}
+
+/// What happened so far.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) groups: AtomicU64,
+    pub(crate) events: AtomicU64,
+    pub(crate) fsync_micros: AtomicU64,
+    pub(crate) flushes: AtomicU64,
+    pub(crate) flush_micros: AtomicU64,
+    pub(crate) flush_failures: AtomicU64,
+    pub(crate) rows_scanned: AtomicU64,
+    pub(crate) log_bytes: AtomicU64,
+}
+
+impl Core {
+    /// Waits until no level is on its way, or the flusher fails.
+    ///
+    /// # Errors
+    ///
+    /// What the flusher fails with; the level stays and is tried again.
+    pub(crate) fn wait_flushed(&self) -> Result<(), StoreError> {
+        let mut flush = self.flush.lock();
+        while flush.pending {
+            if let Some(error) = &flush.failing {
+                return Err(error.clone());
+            }
+            self.flush_changed.wait(&mut flush);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Acquire)
+    }
+}
+
+impl Viewable for Core {
+    fn view(&self) -> Result<View<'_>, Fault> {
+        let levels = self.levels.read();
+        // Under the lock: what the flusher commits from here on is still in the levels below.
+        let txn = self.environment.read()?;
+        let frozen = levels
+            .frozen
+            .as_ref()
+            .map(|frozen| Arc::clone(&frozen.level));
+        let levels = std::iter::once(Arc::clone(&levels.active))
+            .chain(frozen)
+            .collect();
+        Ok(View { txn, levels })
+    }
+
+    fn relay_urls(&self) -> &RelayUrls {
+        &self.options.relay_urls
+    }
+
+    fn count_rows(&self, rows: u64) {
+        self.counters
+            .rows_scanned
+            .fetch_add(rows, Ordering::Relaxed);
+    }
+}
+
+pub(crate) fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,184 @@
+//! The flusher thread: writes the frozen level into the database, then drops it and the log segments
+//! that it covered. A failure loses nothing: level and log stay, and it tries again.
+
+use std::{
+    io,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use heliograph_store::StoreError;
+
+use crate::{
+    apply::write_level,
+    codec::{TRAINING_EVENTS, train},
+    core::{Core, Frozen, micros},
+    error::Fault,
+    layout::meta,
+    log::remove_segments,
+};
+
+/// How long to wait after a failure.
+const RETRY: Duration = Duration::from_secs(1);
+/// How often a lasting failure is logged.
+const WARN_EVERY: Duration = Duration::from_secs(30);
+/// Bytes of events from which a dictionary is trained at most.
+const TRAINING_BYTES_MAX: usize = 6 << 20;
+/// Larger events say little about the common ones.
+const TRAINING_EVENT_BYTES_MAX: usize = 16 << 10;
+
+/// Runs until the store stops and nothing is pending, or can't be written.
+pub(crate) fn run(core: &Core) {
+    let mut warned: Option<Instant> = None;
+    let mut may_train = true;
+    while wait_for_work(core) {
+        let result = flush(core);
+        let failed = result.is_err();
+        if let Err(fault) = &result {
+            core.counters.flush_failures.fetch_add(1, Ordering::Relaxed);
+            if warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
+                tracing::warn!(error = %fault, "failed to move events to the database, trying again");
+                warned = Some(Instant::now());
+            }
+        } else {
+            warned = None;
+        }
+        let stopping = report(core, result.map_err(StoreError::from).err());
+        if failed && stopping {
+            return;
+        }
+        if failed {
+            let mut state = core.flush.lock();
+            if !state.stopping {
+                core.flush_changed.wait_for(&mut state, RETRY);
+            }
+        } else if may_train {
+            may_train = train_if_due(core);
+        }
+    }
+}
+
+/// Whether there is something to do; `false` if the store stops.
+fn wait_for_work(core: &Core) -> bool {
+    let mut state = core.flush.lock();
+    loop {
+        #[cfg(test)]
+        let held = core.flush_held.load(Ordering::SeqCst);
+        #[cfg(not(test))]
+        let held = false;
+        if state.pending && !held {
+            return true;
+        }
+        if state.stopping {
+            return false;
+        }
+        core.flush_changed.wait(&mut state);
+    }
+}
+
+fn report(core: &Core, error: Option<StoreError>) -> bool {
+    let mut state = core.flush.lock();
+    state.pending = error.is_some();
+    state.failing = error;
+    core.flush_changed.notify_all();
+    state.stopping
+}
+
+/// Writes the frozen level. Doing it again after a failure at any step is harmless.
+fn flush(core: &Core) -> Result<(), Fault> {
+    let Some(frozen) = core.levels.read().frozen.clone() else {
+        return Ok(());
+    };
+    let began = Instant::now();
+    write_frozen(core, &frozen)?;
+    core.levels.write().frozen = None;
+    remove_segments(&core.log_dir, frozen.segment)?;
+    core.counters.flushes.fetch_add(1, Ordering::Relaxed);
+    core.counters
+        .flush_micros
+        .fetch_add(micros(began.elapsed()), Ordering::Relaxed);
+    Ok(())
+}
+
+fn write_frozen(core: &Core, frozen: &Frozen) -> Result<(), Fault> {
+    #[cfg(test)]
+    match core.flush_errno.load(Ordering::SeqCst) {
+        0 => {}
+        errno => return Err(io::Error::from_raw_os_error(errno).into()),
+    }
+    let level = frozen.level.read();
+    core.environment.write(|txn, tables, codec| {
+        write_level(
+            txn,
+            tables,
+            codec,
+            &level,
+            frozen.segment,
+            &core.options.relay_urls,
+        )
+    })
+}
+
+/// Trains a dictionary once there are events enough. Returns whether to ask again.
+fn train_if_due(core: &Core) -> bool {
+    match try_train(core) {
+        Ok(again) => again,
+        Err(fault) => {
+            tracing::warn!(error = %fault, "no dictionary for compression");
+            false
+        }
+    }
+}
+
+fn try_train(core: &Core) -> Result<bool, Fault> {
+    let Some(samples) = samples(core)? else {
+        return Ok(true);
+    };
+    if samples.is_empty() {
+        return Ok(false);
+    }
+    let Some(dictionary) = train(&samples) else {
+        return Ok(false);
+    };
+    core.environment.write(|txn, tables, _codec| {
+        tables.meta.put(txn, meta::DICTIONARY, &dictionary)?;
+        Ok(())
+    })?;
+    core.environment.reload_codec()?;
+    tracing::info!(bytes = dictionary.len(), "compression dictionary trained");
+    Ok(false)
+}
+
+/// The newest events, if there are enough; none if there is a dictionary already.
+fn samples(core: &Core) -> Result<Option<Vec<Bytes>>, Fault> {
+    let txn = core.environment.read()?;
+    if txn.codec.has_dictionary() {
+        return Ok(Some(Vec::new()));
+    }
+    if txn.tables.payload.len(&txn)? < TRAINING_EVENTS as u64 {
+        return Ok(None);
+    }
+    let decoder = txn.codec.decoder();
+    let (mut samples, mut bytes) = (Vec::new(), 0);
+    for row in txn.tables.payload.rev_iter(&txn)? {
+        let (_seq, value) = row?;
+        let event = decoder.decode(value)?.event;
+        if event.json().len() <= TRAINING_EVENT_BYTES_MAX {
+            bytes += event.json().len();
+            samples.push(event.json().clone());
+        }
+        if bytes > TRAINING_BYTES_MAX || samples.len() >= 2 * TRAINING_EVENTS {
+            break;
+        }
+    }
+    Ok(Some(samples))
+}
+
+/// Starts the thread.
+pub(crate) fn start(core: &Arc<Core>) -> io::Result<std::thread::JoinHandle<()>> {
+    let core = Arc::clone(core);
+    std::thread::Builder::new()
+        .name("store-flush".to_owned())
+        .spawn(move || run(&core))
+}

@@ -1,0 +1,40 @@
+//! The embedded event store: a write-ahead log with group fsync, and LMDB behind it in large batches
+//! sorted by key.
+//!
+//! ```text
+//! write ─▶ writer thread: decide → log → fsync ─▶ active level ─▶ frozen level ─▶ flusher ─▶ LMDB
+//! scan  ─▶ reader threads: candidates from LMDB, merged with the levels above it
+//! ```
+//!
+//! What always holds: what isn't in the log is never visible; a level is in memory until the database
+//! has all of it; replaying the log changes nothing that is there already.
+
+mod apply;
+mod codec;
+mod core;
+mod cursor;
+mod environment;
+mod error;
+mod flusher;
+mod layout;
+mod log;
+mod lookup;
+mod options;
+mod overlay;
+mod plan;
+mod reader;
+mod readers;
+mod replay;
+mod scan;
+mod store;
+#[cfg(test)]
+mod tests;
+mod tools;
+mod writer;
+
+pub use error::OpenError;
+pub use options::Options;
+pub use reader::EmbeddedReader;
+pub use scan::EmbeddedScan;
+pub use store::EmbeddedStore;
+pub use tools::{StoreInfo, StoreStats};

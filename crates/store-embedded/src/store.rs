@@ -1,0 +1,258 @@
+//! [`EmbeddedStore`]: opening, the seam's three calls, closing.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{Read, Seek, Write as _},
+    path::Path,
+    sync::Arc,
+    thread::JoinHandle,
+};
+
+use crossbeam_channel::Sender;
+use heliograph_protocol::{Event, EventId, Outcome};
+use heliograph_store::{EventStore, ScanRequest, StoreError};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::{
+    core::{Core, Counters, FlushState, Levels},
+    environment::{Environment, compact_dir, remove_dir},
+    error::OpenError,
+    flusher,
+    log::LogWriter,
+    options::Options,
+    readers::{Pool, contains_now},
+    replay,
+    scan::{EmbeddedScan, Viewable},
+    writer::{Command, Write, Writer},
+};
+
+/// The embedded store. Cloning gives another handle to the same store; the last one closes it.
+#[derive(Debug, Clone)]
+pub struct EmbeddedStore {
+    pub(crate) handle: Arc<Handle>,
+}
+
+/// The threads of a store.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    pub(crate) core: Arc<Core>,
+    pub(crate) pool: Arc<Pool>,
+    commands: Sender<Command>,
+    /// One for each write that may wait, so that sending a command never blocks an async caller.
+    permits: Arc<Semaphore>,
+    threads: Mutex<Option<Threads>>,
+    #[cfg(test)]
+    pub(crate) log_faults: Arc<crate::log::faults::Faults>,
+}
+
+#[derive(Debug)]
+struct Threads {
+    writer: JoinHandle<()>,
+    flusher: JoinHandle<()>,
+    _lock: File,
+}
+
+/// Where the database stands in a data directory.
+pub(crate) const DATABASE_DIR: &str = "db";
+/// Where the log stands in a data directory.
+pub(crate) const LOG_DIR: &str = "log";
+
+impl EmbeddedStore {
+    /// Opens the store in `options.dir`, making it if it is absent, and replays the log. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]; the directory is as it was.
+    pub fn open(options: Options) -> Result<Self, OpenError> {
+        let dir = options.dir.clone();
+        fs::create_dir_all(&dir).map_err(OpenError::io(&dir))?;
+        let lock = lock(&dir)?;
+        let (database_dir, log_dir) = (dir.join(DATABASE_DIR), dir.join(LOG_DIR));
+        fs::create_dir_all(&log_dir).map_err(OpenError::io(&log_dir))?;
+        let leftover = compact_dir(&database_dir);
+        remove_dir(&leftover).map_err(OpenError::io(&leftover))?;
+        let environment = Environment::open(&database_dir, options.map_bytes_initial)?;
+        let levels = Levels {
+            active: Arc::new(RwLock::default()),
+            frozen: None,
+        };
+        let core = Arc::new(Core {
+            options,
+            log_dir,
+            environment,
+            levels: RwLock::new(levels),
+            flush: Mutex::new(FlushState::default()),
+            flush_changed: parking_lot::Condvar::new(),
+            counters: Counters::default(),
+            broken: false.into(),
+            #[cfg(test)]
+            flush_errno: 0.into(),
+            #[cfg(test)]
+            flush_held: false.into(),
+        });
+        let next = replay::replay(&core)?;
+        let log = LogWriter::create(&core.log_dir, next, core.options.sync);
+        let log = log.map_err(OpenError::io(&core.log_dir))?;
+        Self::start(core, log, lock)
+    }
+
+    fn start(core: Arc<Core>, log: LogWriter, lock: File) -> Result<Self, OpenError> {
+        let failed = |core: &Core| OpenError::io(core.options.dir.clone());
+        let options = &core.options;
+        let queued = options.writes_queued_max.clamp(1, Semaphore::MAX_PERMITS);
+        let (commands, received) = crossbeam_channel::bounded(queued + 16);
+        #[cfg(test)]
+        let log_faults = Arc::clone(&log.faults);
+        let viewable: Arc<dyn Viewable> = Arc::<Core>::clone(&core);
+        let pool = Pool::start(&viewable, options.reader_threads, options.reads_queued_max);
+        let pool = pool.map_err(failed(&core))?;
+        let flusher = flusher::start(&core).map_err(failed(&core))?;
+        let writer = Writer::start(Arc::clone(&core), received, log).map_err(failed(&core))?;
+        let handle = Handle {
+            core,
+            pool,
+            commands,
+            permits: Arc::new(Semaphore::new(queued)),
+            threads: Mutex::new(Some(Threads {
+                writer,
+                flusher,
+                _lock: lock,
+            })),
+            #[cfg(test)]
+            log_faults,
+        };
+        Ok(Self {
+            handle: Arc::new(handle),
+        })
+    }
+
+    /// Stops taking writes, moves everything into the database, ends the threads and releases the
+    /// directory. Other handles answer [`StoreError::Closed`] from then on. Blocks; dropping the
+    /// last handle does the same.
+    pub fn close(self) {
+        self.handle.close();
+    }
+
+    /// Waits until the database holds everything that was written before. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: the events are safe in the log, but not all of them in the database.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        let (reply, answer) = std::sync::mpsc::sync_channel(1);
+        let sent = self.handle.commands.send(Command::Flush(reply));
+        sent.map_err(|_stopped| StoreError::Closed)?;
+        answer.recv().map_err(|_stopped| StoreError::Closed)?
+    }
+
+    /// Whether this id is stored and neither deleted nor superseded, on the calling thread: some
+    /// microseconds if the database is in memory, a disk read if not.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the database can't be read.
+    pub fn contains_blocking(&self, id: &EventId) -> Result<bool, StoreError> {
+        Ok(contains_now(&*self.handle.core, id)?)
+    }
+}
+
+impl EventStore for EmbeddedStore {
+    type Scan = EmbeddedScan;
+
+    async fn write(&self, events: Vec<Arc<Event>>) -> Result<Vec<Outcome>, StoreError> {
+        let permit = Arc::clone(&self.handle.permits).acquire_owned().await;
+        let permit = permit.map_err(|_closed| StoreError::Closed)?;
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Write(Write {
+            events,
+            reply,
+            _permit: permit,
+        });
+        self.handle
+            .commands
+            .try_send(command)
+            .map_err(|_stopped| StoreError::Closed)?;
+        answer.await.map_err(|_stopped| StoreError::Closed)?
+    }
+
+    fn scan(&self, request: ScanRequest) -> EmbeddedScan {
+        EmbeddedScan::new(Arc::clone(&self.handle.pool), request)
+    }
+
+    async fn contains(&self, id: &EventId) -> Result<bool, StoreError> {
+        self.handle.pool.contains(*id).await
+    }
+}
+
+impl Handle {
+    fn close(&self) {
+        let Some(threads) = self.threads.lock().take() else {
+            return;
+        };
+        self.permits.close();
+        // The writer may be gone already; then there is nothing to stop.
+        drop(self.commands.send(Command::Stop));
+        join(threads.writer);
+        self.core.flush.lock().stopping = true;
+        self.core.flush_changed.notify_all();
+        join(threads.flusher);
+        self.pool.stop();
+        self.core.environment.close();
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn join(thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        tracing::error!("a store thread panicked");
+    }
+}
+
+/// Takes the directory for this process; the lock ends with the file.
+fn lock(dir: &Path) -> Result<File, OpenError> {
+    let path = dir.join("lock");
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path);
+    let mut file = file.map_err(OpenError::io(&path))?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut text = String::new();
+            // Only for the message: 0 if it can't be read.
+            let pid = file
+                .read_to_string(&mut text)
+                .ok()
+                .and_then(|_len| text.trim().parse().ok());
+            return Err(OpenError::Locked {
+                pid: pid.unwrap_or(0),
+            });
+        }
+        Err(error) => {
+            return Err(OpenError::Io {
+                path,
+                error: error.into(),
+            });
+        }
+    }
+    let write = |file: &mut File| {
+        file.set_len(0)?;
+        file.rewind()?;
+        writeln!(file, "{}", std::process::id())
+    };
+    match write(&mut file) {
+        // A full disk must not keep the store from being read.
+        Err(error) if crate::error::is_full(&error) => Ok(file),
+        Err(error) => Err(OpenError::Io { path, error }),
+        Ok(()) => Ok(file),
+    }
+}
