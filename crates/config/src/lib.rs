@@ -1,0 +1,31 @@
+//! Configuration: TOML file, environment and flags, read once and checked as a whole.
+//!
+//! Everything derives from one table of keys ([`KEYS`], in `keys.rs`): the checked type [`Config`],
+//! the names of the environment variables, `config print`, the reference page. A later layer wins:
+//! default < file < `HELIOGRAPH_*` < flags. What always holds: a [`Config`] has every unit and range
+//! proven, and a load that fails names everything that is wrong, one line each.
+
+mod check;
+mod environment;
+mod error;
+mod keys;
+mod network;
+mod print;
+mod read;
+mod relations;
+mod reload;
+mod suggest;
+mod table;
+mod value;
+
+pub use environment::environment;
+pub use error::{ConfigError, ConfigErrors};
+pub use keys::{
+    Admin, Auth, Config, Gateway, KEYS, Log, Policy, Recent, Relay, Shutdown, Store, Verify,
+};
+pub use network::IpNetwork;
+pub use print::reference_markdown;
+pub use read::{Loaded, load};
+pub use reload::Reload;
+pub use table::Key;
+pub use value::{LogFormat, Source, SyncMode};

@@ -1,0 +1,14 @@
+//! Start and stop in order: phases that everyone can watch, tasks that are waited for, signals.
+//!
+//! What always holds: phases only advance (Running → Unready → Draining → Stopped); a task that was
+//! spawned through [`Tasks`] is either over when [`stop`] returns or named in its report.
+
+mod shutdown;
+mod signals;
+mod stop;
+mod tasks;
+
+pub use shutdown::{Phase, PhaseWatch, Shutdown};
+pub use signals::{Signals, StopSignal};
+pub use stop::{StopPlan, StopReport, stop};
+pub use tasks::{LeftTasks, Tasks};

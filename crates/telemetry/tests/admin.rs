@@ -1,0 +1,100 @@
+//! The admin listener over a socket.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use heliograph_telemetry::{
+    AdminError, AdminServer, BuildInfo, Health, register_process_metrics, registry,
+};
+
+fn start(health: &Health) -> AdminServer {
+    let mut registry = registry();
+    let build = BuildInfo {
+        version: "0",
+        revision: "unknown",
+    };
+    register_process_metrics(&mut registry, build, 1);
+    let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+    AdminServer::start(any_port, registry, health.clone()).expect("a free port")
+}
+
+/// Sends one request and returns the whole answer.
+fn ask(addr: SocketAddr, head: &str) -> String {
+    let exchange = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(addr)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        write!(
+            stream,
+            "{head} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n"
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    exchange().expect("the server answers")
+}
+
+#[test]
+fn metrics_are_openmetrics_text() {
+    let server = start(&Health::new());
+    let answer = ask(server.addr(), "GET /metrics?x=1");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.contains("content-type: application/openmetrics-text; version=1.0.0"));
+    assert!(
+        answer.contains("\nheliograph_process_open_fds "),
+        "{answer}"
+    );
+    assert!(answer.ends_with("# EOF\n"));
+}
+
+#[test]
+fn readiness_follows_its_checks_and_liveness_does_not() {
+    let health = Health::new();
+    let ready = Arc::new(AtomicBool::new(true));
+    let flag = Arc::clone(&ready);
+    health.ready_when("phase", move || {
+        if flag.load(Ordering::Relaxed) {
+            Ok(())
+        } else {
+            Err("draining".to_owned())
+        }
+    });
+    let server = start(&health);
+    assert!(ask(server.addr(), "GET /readyz").starts_with("HTTP/1.1 200 "));
+    ready.store(false, Ordering::Relaxed);
+    let answer = ask(server.addr(), "GET /readyz");
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("\r\nphase: draining\n"));
+    assert!(ask(server.addr(), "GET /livez").starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn anything_else_is_not_found_or_not_allowed() {
+    let server = start(&Health::new());
+    assert!(ask(server.addr(), "GET /").starts_with("HTTP/1.1 404 "));
+    assert!(ask(server.addr(), "POST /metrics").starts_with("HTTP/1.1 405 "));
+}
+
+#[test]
+fn dropping_the_server_frees_its_address() {
+    let server = start(&Health::new());
+    let addr = server.addr();
+    drop(server);
+    assert!(TcpStream::connect(addr).is_err());
+}
+
+#[test]
+fn a_taken_address_is_named() {
+    let server = start(&Health::new());
+    let second = AdminServer::start(server.addr(), registry(), Health::new());
+    let Err(error @ AdminError::Listen { .. }) = second else {
+        panic!("{second:?}")
+    };
+    assert!(error.to_string().contains(&server.addr().to_string()));
+}
