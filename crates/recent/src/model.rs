@@ -1,0 +1,321 @@
+//! Random histories against the memory store: events committed, then applied late and out of order
+//! and repeated, while the index is filled, evicts, drops texts and is read page by page.
+
+use std::{collections::HashSet, future::Future, sync::Arc};
+
+use heliograph_protocol::{Event, EventId, Filter, Outcome};
+use heliograph_store::{
+    Budget, EventStore, MemoryStore, Scan, ScanRequest,
+    conformance::{NOW, Rng, collect, random_events, random_filter, relay_urls},
+};
+
+use crate::{Applied, Recent, RecentOptions, RecentScan};
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.expect("a runtime without drivers").block_on(future)
+}
+
+/// A read under way.
+struct Reading {
+    filter: Filter,
+    scan: RecentScan<MemoryStore>,
+    answer: Vec<Arc<Event>>,
+    /// What was visible in both tiers when it began, and still is.
+    stable: HashSet<EventId>,
+    /// What was visible at some time since.
+    seen: HashSet<EventId>,
+}
+
+struct Model {
+    seed: u64,
+    rng: Rng,
+    archive: MemoryStore,
+    recent: Recent<MemoryStore>,
+    events: Vec<Arc<Event>>,
+    /// Committed and not applied yet, with their outcomes.
+    pending: Vec<(Arc<Event>, Outcome)>,
+    applied: Vec<Arc<Event>>,
+    committed: Vec<EventId>,
+    delivered: HashSet<EventId>,
+    readings: Vec<Reading>,
+}
+
+impl Model {
+    fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let options = RecentOptions {
+            events_max: *rng.pick(&[0, 1, 3, 10, 40, 100, 1_000]),
+            text_bytes_max: *rng.pick(&[0, 3_000, 20_000, 1 << 20]),
+            remembered_max: 10_000,
+        };
+        let archive = MemoryStore::new(relay_urls());
+        let recent = Recent::new(archive.clone(), options, relay_urls());
+        let events = random_events(&mut rng, 250, false);
+        Self {
+            seed,
+            rng,
+            archive,
+            recent,
+            events,
+            pending: Vec::new(),
+            applied: Vec::new(),
+            committed: Vec::new(),
+            delivered: HashSet::new(),
+            readings: Vec::new(),
+        }
+    }
+
+    async fn visible(&self) -> HashSet<EventId> {
+        let all = collect(&self.archive, &Filter::default(), NOW).await;
+        all.iter().map(|event| *event.id()).collect()
+    }
+
+    async fn commit(&mut self, count: usize) {
+        let batch: Vec<_> = self.events.drain(..count.min(self.events.len())).collect();
+        self.committed.extend(batch.iter().map(|event| *event.id()));
+        let outcomes = self
+            .archive
+            .write(batch.clone())
+            .await
+            .expect("memory doesn't fail");
+        let committed = batch.into_iter().zip(outcomes);
+        self.pending.extend(committed.filter(|(event, outcome)| {
+            let seat = *outcome == Outcome::Deleted && event.kind().has_address();
+            *outcome == Outcome::Stored || seat
+        }));
+        let visible = self.visible().await;
+        for reading in &mut self.readings {
+            reading.stable.retain(|id| visible.contains(id));
+            reading.seen.extend(&visible);
+        }
+    }
+
+    /// Applies one of the oldest few that are pending, and now and then one again.
+    fn apply(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let at = self.rng.index(self.pending.len().min(4));
+        let (event, outcome) = self.pending.remove(at);
+        if outcome == Outcome::Deleted {
+            self.recent.take_seat(&event);
+            return;
+        }
+        self.deliver(&event);
+        for reading in &mut self.readings {
+            // It may be gone from the archive, by something that is still pending.
+            reading.seen.insert(*event.id());
+        }
+        self.applied.push(event);
+        if self.rng.one_in(5) {
+            let again = self.rng.pick(&self.applied);
+            if !self.delivered.contains(again.id()) {
+                return;
+            }
+            let again = Arc::clone(again);
+            let applied = self.recent.apply(&[again]);
+            assert_ne!(
+                applied,
+                [Applied::New],
+                "seed {}: delivered twice",
+                self.seed
+            );
+        }
+    }
+
+    fn deliver(&mut self, event: &Arc<Event>) {
+        let applied = self.recent.apply(&[Arc::clone(event)]);
+        let first = self.delivered.insert(*event.id());
+        assert!(first, "seed {}: an event is committed once", self.seed);
+        assert_ne!(
+            applied,
+            [Applied::Known],
+            "seed {}: never delivered",
+            self.seed
+        );
+    }
+
+    async fn begin(&mut self) {
+        let mut pool = self.applied.clone();
+        pool.extend(self.events.iter().cloned());
+        let filter = random_filter(&mut self.rng, &pool);
+        let late: HashSet<_> = self.pending.iter().map(|(event, _)| *event.id()).collect();
+        let seen = self.visible().await;
+        let all = collect(&self.archive, &filter, NOW).await;
+        let stable = all
+            .iter()
+            .map(|event| *event.id())
+            .filter(|id| !late.contains(id))
+            .collect();
+        let scan = self.recent.scan(ScanRequest {
+            filter: Arc::new(filter.clone()),
+            after: None,
+            now: NOW,
+            budget: Budget::UNLIMITED,
+        });
+        // What is still to be removed may be seen; that nothing else is left is checked when quiet.
+        let state = self.recent.shared.state.read();
+        let held = self
+            .committed
+            .iter()
+            .filter(|id| state.index.find(id).is_some());
+        let seen = seen.into_iter().chain(held.copied()).collect();
+        drop(state);
+        self.readings.push(Reading {
+            filter,
+            scan,
+            answer: Vec::new(),
+            stable,
+            seen,
+        });
+    }
+
+    async fn read(&mut self) {
+        if self.readings.is_empty() {
+            return;
+        }
+        let at = self.rng.index(self.readings.len());
+        let rows = 1 + self.rng.index(6);
+        let page = self.readings[at]
+            .scan
+            .next(rows)
+            .await
+            .expect("memory doesn't fail");
+        assert!(page.events.len() <= rows);
+        self.readings[at].answer.extend(page.events);
+        if page.end.is_some() {
+            let reading = self.readings.swap_remove(at);
+            self.check_reading(&reading);
+        }
+    }
+
+    fn check_reading(&self, reading: &Reading) {
+        let (seed, answer) = (self.seed, &reading.answer);
+        let filter = &reading.filter;
+        let ordered = answer
+            .windows(2)
+            .all(|two| two[0].position() < two[1].position());
+        assert!(ordered, "seed {seed}: {filter:?} out of order or twice");
+        for event in answer {
+            assert!(
+                filter.matches(event),
+                "seed {seed}: {filter:?} got {}",
+                event.as_str()
+            );
+            assert!(
+                reading.seen.contains(event.id()),
+                "seed {seed}: {} unseen",
+                event.as_str()
+            );
+        }
+        let got: HashSet<_> = answer.iter().map(|event| *event.id()).collect();
+        let missed: Vec<_> = reading.stable.difference(&got).collect();
+        assert!(
+            missed.is_empty(),
+            "seed {seed}: {filter:?} missed {missed:?}"
+        );
+    }
+
+    /// Every stored and applied event from the floor on is in the index.
+    async fn check_floor(&self) {
+        let late: HashSet<_> = self.pending.iter().map(|(event, _)| *event.id()).collect();
+        let all = collect(&self.archive, &Filter::default(), NOW).await;
+        let state = self.recent.shared.state.read();
+        state.index.check();
+        for event in all.iter().filter(|event| !late.contains(event.id())) {
+            let held = state.index.find(event.id()).is_some();
+            assert!(
+                held || !state.covers(event.created_at()),
+                "seed {}: the floor {} lies about {}",
+                self.seed,
+                state.floor,
+                event.as_str()
+            );
+        }
+    }
+
+    /// With nothing pending every answer is that of the archive.
+    async fn check_quiet(&mut self) {
+        while !self.pending.is_empty() {
+            self.apply();
+        }
+        let pool = self.applied.clone();
+        for _ in 0..if pool.is_empty() { 0 } else { 20 } {
+            let filter = random_filter(&mut self.rng, &pool);
+            let expected = collect(&self.archive, &filter, NOW).await;
+            let answer = collect(&self.recent, &filter, NOW).await;
+            let same = answer == expected;
+            assert!(
+                same,
+                "seed {}: {filter:?}\n{expected:?}\n{answer:?}",
+                self.seed
+            );
+        }
+        for event in &pool {
+            let stored = self
+                .archive
+                .contains(event.id())
+                .await
+                .expect("memory doesn't fail");
+            let known = self.recent.known(event.id());
+            assert!(
+                stored || !known,
+                "seed {}: knows {}",
+                self.seed,
+                event.as_str()
+            );
+        }
+    }
+
+    async fn run(mut self) {
+        let early = self.rng.index(200);
+        self.commit(early).await;
+        if self.rng.one_in(2) {
+            // What was there before the stream began.
+            self.applied
+                .extend(self.pending.drain(..).map(|(event, _outcome)| event));
+        }
+        while !self.events.is_empty() || !self.pending.is_empty() || !self.readings.is_empty() {
+            match self.rng.below(12) {
+                0..3 => {
+                    let count = 1 + self.rng.index(4);
+                    self.commit(count).await;
+                }
+                3..6 => self.apply(),
+                6 if self.readings.len() < 5 && !self.events.is_empty() => self.begin().await,
+                7 => {
+                    let rows = 1 + self.rng.index(15);
+                    self.recent
+                        .warm_step(rows)
+                        .await
+                        .expect("memory doesn't fail");
+                }
+                _ => self.read().await,
+            }
+            self.check_floor().await;
+            if self.rng.one_in(60) {
+                self.check_quiet().await;
+            }
+        }
+        for _ in 0..1_000 {
+            if self.recent.warm_step(7).await.expect("memory doesn't fail") {
+                break;
+            }
+        }
+        assert!(
+            self.recent.floor().is_some(),
+            "seed {}: the warm-up ends",
+            self.seed
+        );
+        self.check_floor().await;
+        self.check_quiet().await;
+    }
+}
+
+#[test]
+fn random_histories_agree_with_the_archive() {
+    for seed in 0..150 {
+        block_on(Model::new(seed).run());
+    }
+}
