@@ -1,0 +1,22 @@
+//! Gateway: sockets, sessions, and the event path up to the bus.
+//!
+//! First steps of the path: **socket → parse → id → admit → verify → bus** → store → match →
+//! **deliver**. A gateway holds no data, only sockets: it needs a bus, never a store. Nothing
+//! reaches a client's socket but through its outbox, which is bounded in bytes.
+
+mod addresses;
+mod http;
+mod hub;
+mod metrics;
+mod options;
+mod outbox;
+mod pipeline;
+mod server;
+mod session;
+mod websocket;
+
+pub use hub::Hub;
+pub use metrics::Metrics;
+pub use options::{ConnectionLimits, Info, Options, Rate};
+pub use pipeline::{Known, Lookup};
+pub use server::{Gateway, run};

@@ -1,0 +1,122 @@
+//! What an operator decides about this gateway, checked. Limits that clients feel also fill the
+//! information document: what is advertised is what is enforced (R11-4).
+
+use std::time::Duration;
+
+use heliograph_config::IpNetwork;
+use heliograph_policy::{EventLimits, FilterLimits, RelayUrls, TokenBucket};
+
+/// Everything that a gateway needs to know. Replaced as a whole on reload; what says "at start"
+/// is read once.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Who runs this relay and what for (NIP-11).
+    pub info: Info,
+    /// The URLs that name this relay (R42-4).
+    pub urls: RelayUrls,
+    /// Paths that are the relay; others are 404 (R11-8).
+    pub paths: Vec<String>,
+    /// Which events are let in.
+    pub events: EventLimits,
+    /// Which questions are let in.
+    pub filters: FilterLimits,
+    /// Whether COUNT is answered (NIP-45).
+    pub count: bool,
+    /// Whether EOSE carries hints (NIP-67).
+    pub eose_hints: bool,
+    /// Whether compression is agreed to when a client offers it (RFC 7692).
+    pub compression: bool,
+    /// Whether REQ and COUNT need authentication.
+    pub auth_to_read: bool,
+    /// Bounds on connections and on what one of them may hold or do.
+    pub limits: ConnectionLimits,
+    /// Proxies whose `X-Forwarded-For` is believed; none by default.
+    pub trusted_proxies: Vec<IpNetwork>,
+}
+
+/// What the information document says beside limits (R11-3). Empty values are left out.
+#[derive(Debug, Clone, Default)]
+pub struct Info {
+    /// Fewer than 30 characters.
+    pub name: String,
+    /// Plain text.
+    pub description: String,
+    /// URL of a picture.
+    pub banner: String,
+    /// URL of a small square picture.
+    pub icon: String,
+    /// The administrator's key, 64 hex digits.
+    pub pubkey: String,
+    /// A URI.
+    pub contact: String,
+    /// URL.
+    pub terms_of_service: String,
+    /// URL.
+    pub privacy_policy: String,
+}
+
+/// Bounds on connections.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionLimits {
+    /// Open connections of this gateway at most; more get 503 before the upgrade.
+    pub connections_max: usize,
+    /// Open connections of one address (/64 for IPv6) at most; more get 429.
+    pub connections_per_ip_max: usize,
+    /// New connections of one address.
+    pub connects_per_ip: Rate,
+    /// Bytes of one message at most; more is closed with 1009 (R01-23).
+    pub message_bytes_max: usize,
+    /// EVENTs of one connection without an answer at most; then its socket isn't read.
+    pub pending_events_max: usize,
+    /// Bytes that wait for one client before no more stored events are read for it; past four
+    /// times that the connection is closed (R01-28).
+    pub outbox_bytes_max: usize,
+    /// EVENTs and AUTHs of one connection.
+    pub events: Rate,
+    /// EVENTs and AUTHs of one address.
+    pub events_per_ip: Rate,
+    /// REQs, COUNTs and CLOSEs of one connection.
+    pub reqs: Rate,
+    /// REQs, COUNTs and CLOSEs of one address.
+    pub reqs_per_ip: Rate,
+    /// Messages without sense after which a connection is closed; 0 never closes.
+    pub invalid_messages_max: u32,
+    /// Bad signatures from one address in ten minutes after which the connection is closed and the
+    /// address banned; 0 never does.
+    pub bad_signatures_max: u32,
+    /// How long such an address is refused.
+    pub ban: Duration,
+    /// Silence after which a client is pinged (R01-29).
+    pub ping_interval: Duration,
+    /// Further silence after which it is closed; for ever if absent.
+    pub pong_timeout: Option<Duration>,
+    /// Time for the HTTP head.
+    pub handshake_timeout: Duration,
+    /// Time for the rest of a message that has begun.
+    pub message_timeout: Duration,
+    /// Time over which connections are closed when the process stops, each at a moment of its own.
+    pub drain: Duration,
+    /// Time for the receipt of a published event; then OK `false` with `error:`.
+    pub receipt_timeout: Duration,
+}
+
+/// How often something may happen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate {
+    /// Times a second, sustained; 0 is no limit.
+    pub per_sec: f64,
+    /// Times at once.
+    pub burst: u32,
+}
+
+impl Rate {
+    /// No limit.
+    pub const UNLIMITED: Self = Self {
+        per_sec: 0.0,
+        burst: 1,
+    };
+
+    pub(crate) fn bucket(self) -> TokenBucket {
+        TokenBucket::new(self.per_sec, self.burst)
+    }
+}

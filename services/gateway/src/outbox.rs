@@ -1,0 +1,269 @@
+//! What waits for one client: bounded in bytes, written out in as few system calls as possible.
+//!
+//! Anybody may push; only the connection's own task takes. Small frames are copied into one write
+//! buffer, since a copy of an event costs less than a system call by two orders of magnitude.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use heliograph_protocol::Event;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::websocket::{
+    Frame, PING, PONG, RSV1, TEXT,
+    deflate::{Bodies, STORED_BLOCK_BYTES, stored_block},
+};
+
+/// Bytes that a queued frame costs beside its payload.
+const FRAME_COST_BYTES: usize = 64;
+
+/// Something that waits to be written.
+#[derive(Debug)]
+enum Waiting {
+    /// A text message.
+    Text(Vec<u8>),
+    /// `["EVENT",<id>,` + event + `]`: both parts are shared.
+    Event { head: Arc<[u8]>, event: Arc<Event> },
+    /// A ping, or a pong with its payload.
+    Control { opcode: u8, payload: Vec<u8> },
+    /// The last frame.
+    Close { code: u16, reason: &'static str },
+}
+
+impl Waiting {
+    fn bytes(&self) -> usize {
+        FRAME_COST_BYTES
+            + match self {
+                Self::Text(text) => text.len(),
+                Self::Event { head, event } => head.len() + event.json().len(),
+                Self::Control { payload, .. } => payload.len(),
+                Self::Close { .. } => 0,
+            }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    frames: VecDeque<Waiting>,
+    bytes: usize,
+    /// Set when a push went past the bound: the client is too slow.
+    overflowed: bool,
+    /// Set when a close frame was queued: nothing follows it.
+    closed: bool,
+}
+
+/// Messages on their way to one client.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    queue: Mutex<Queue>,
+    bytes_max: usize,
+    /// Set if compression was agreed on.
+    bodies: Option<Arc<Bodies>>,
+    ready: Notify,
+    room: Notify,
+}
+
+impl Outbox {
+    /// An empty outbox. Past `bytes_max` it has no room for stored events; past four times that the
+    /// client counts as too slow (R01-28): live events can't wait for it.
+    pub(crate) fn new(bytes_max: usize, bodies: Option<Arc<Bodies>>) -> Self {
+        Self {
+            queue: Mutex::default(),
+            bytes_max,
+            bodies,
+            ready: Notify::new(),
+            room: Notify::new(),
+        }
+    }
+
+    /// Queues a relay message.
+    pub(crate) fn text(&self, message: Vec<u8>) {
+        self.push(Waiting::Text(message));
+    }
+
+    /// Queues an event for a subscription.
+    pub(crate) fn event(&self, head: &Arc<[u8]>, event: &Arc<Event>) {
+        self.push(Waiting::Event {
+            head: Arc::clone(head),
+            event: Arc::clone(event),
+        });
+    }
+
+    /// Queues a ping.
+    pub(crate) fn ping(&self) {
+        self.push(Waiting::Control {
+            opcode: PING,
+            payload: Vec::new(),
+        });
+    }
+
+    /// Queues the answer to a ping.
+    pub(crate) fn pong(&self, payload: &[u8]) {
+        self.push(Waiting::Control {
+            opcode: PONG,
+            payload: payload.to_vec(),
+        });
+    }
+
+    /// Queues the close frame; nothing that is pushed later goes out.
+    pub(crate) fn close(&self, code: u16, reason: &'static str) {
+        let mut queue = self.queue.lock();
+        if queue.closed {
+            return;
+        }
+        // Whatever waits, there is room for this: without it the client would see a broken line.
+        let last = Waiting::Close { code, reason };
+        queue.bytes += last.bytes();
+        queue.frames.push_back(last);
+        queue.closed = true;
+        drop(queue);
+        self.ready.notify_one();
+    }
+
+    /// Drops what waits and queues a close frame: the client doesn't read (R01-28).
+    pub(crate) fn cut(&self, code: u16, reason: &'static str) {
+        let mut queue = self.queue.lock();
+        let last = Waiting::Close { code, reason };
+        queue.frames.clear();
+        queue.bytes = last.bytes();
+        queue.overflowed = false;
+        queue.frames.push_back(last);
+        queue.closed = true;
+        drop(queue);
+        self.ready.notify_one();
+    }
+
+    fn push(&self, frame: Waiting) {
+        let mut queue = self.queue.lock();
+        if queue.closed || queue.overflowed {
+            return;
+        }
+        queue.bytes += frame.bytes();
+        if queue.bytes > 4 * self.bytes_max {
+            // The task closes the connection; until then nothing more piles up.
+            queue.overflowed = true;
+        } else {
+            queue.frames.push_back(frame);
+        }
+        let first = queue.frames.len() <= 1;
+        let wake = first || queue.overflowed;
+        drop(queue);
+        if wake {
+            self.ready.notify_one();
+        }
+    }
+
+    /// Whether a push went past the bound.
+    pub(crate) fn is_overflowed(&self) -> bool {
+        self.queue.lock().overflowed
+    }
+
+    /// Bytes up to which there is room.
+    pub(crate) fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
+    /// Bytes that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.queue.lock().bytes
+    }
+
+    /// Waits until there may be something to write.
+    pub(crate) async fn ready(&self) {
+        self.ready.notified().await;
+    }
+
+    /// Waits until there is room for stored events: the socket's pace reaches the store.
+    pub(crate) async fn room(&self) {
+        loop {
+            let notified = self.room.notified();
+            if self.bytes() <= self.bytes_max {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// Moves waiting frames into `out` until it holds `bytes_max`; returns how many were moved.
+    pub(crate) fn take(&self, out: &mut Vec<u8>, bytes_max: usize) -> usize {
+        let mut taken = 0;
+        let mut queue = self.queue.lock();
+        while out.len() < bytes_max
+            && let Some(frame) = queue.frames.pop_front()
+        {
+            queue.bytes -= frame.bytes();
+            encode(&frame, self.bodies.as_deref(), out);
+            taken += 1;
+        }
+        if queue.frames.is_empty() && queue.frames.capacity() > 16 {
+            queue.frames = VecDeque::new();
+        }
+        let room = queue.bytes <= self.bytes_max;
+        drop(queue);
+        if taken > 0 && room {
+            self.room.notify_waiters();
+        }
+        taken
+    }
+}
+
+fn encode(frame: &Waiting, bodies: Option<&Bodies>, out: &mut Vec<u8>) {
+    match frame {
+        Waiting::Text(text) => Frame::whole(TEXT, text, out),
+        Waiting::Event { head, event } => {
+            let json = event.json();
+            if let Some(body) = bodies.and_then(|bodies| bodies.get(event)) {
+                let length = STORED_BLOCK_BYTES + head.len() + body.len();
+                Frame::header(TEXT | RSV1, length, out);
+                stored_block(head, out);
+                out.extend_from_slice(&body);
+                return;
+            }
+            Frame::header(TEXT, head.len() + json.len() + 1, out);
+            out.extend_from_slice(head);
+            out.extend_from_slice(json);
+            out.push(b']');
+        }
+        Waiting::Control { opcode, payload } => Frame::whole(*opcode, payload, out),
+        Waiting::Close { code, reason } => Frame::close(*code, reason, out),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn past_the_bound_nothing_is_queued_and_the_client_counts_as_slow() {
+        let outbox = Outbox::new(50, None);
+        outbox.text(vec![b'a'; 100]);
+        assert!(!outbox.is_overflowed());
+        outbox.text(vec![b'b'; 100]);
+        assert!(outbox.is_overflowed());
+        let mut out = Vec::new();
+        assert_eq!(outbox.take(&mut out, 1_000), 1);
+        assert_eq!(out.len(), 102);
+    }
+
+    #[test]
+    fn nothing_follows_a_close_frame() {
+        let outbox = Outbox::new(1_000, None);
+        outbox.text(b"one".to_vec());
+        outbox.close(1001, "bye");
+        outbox.text(b"two".to_vec());
+        let mut out = Vec::new();
+        assert_eq!(outbox.take(&mut out, 1_000), 2);
+        assert!(out.ends_with(b"bye"));
+    }
+
+    #[test]
+    fn cutting_drops_what_waits() {
+        let outbox = Outbox::new(25, None);
+        outbox.text(vec![0; 30]);
+        outbox.text(vec![0; 3_000]);
+        outbox.cut(1008, "too slow");
+        let mut out = Vec::new();
+        assert_eq!(outbox.take(&mut out, 1_000), 1);
+        assert_eq!(out[0], 0x88);
+    }
+}

@@ -1,0 +1,152 @@
+//! The path of an EVENT through the gateway, whole. Cheapest check first (R01-16): parsing and the
+//! id were paid for when the message was read.
+
+use std::{sync::Arc, time::Instant};
+
+use heliograph_bus::{Bus, BusError, CommitNumber};
+use heliograph_policy::{Reader, admit_event};
+use heliograph_protocol::{Event, EventId, Outcome, Refusal, Timestamp};
+use heliograph_verify::{Verdict, VerifyError};
+
+use crate::{options::Options, server::Gateway};
+
+/// Looks an event's id up among those that are stored: it may miss some, never invent one.
+pub type Lookup = Arc<dyn Fn(&Event) -> bool + Send + Sync>;
+
+/// Asked before a signature is checked, since that costs thirty times as much.
+#[derive(Clone)]
+pub struct Known {
+    /// Answers from memory, at once.
+    pub recent: Lookup,
+    /// May read from disk; asked on the pool that checks signatures.
+    pub archive: Lookup,
+}
+
+impl std::fmt::Debug for Known {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Known").finish_non_exhaustive()
+    }
+}
+
+/// An event that was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Accepted {
+    /// The text after `true`.
+    pub(crate) message: &'static str,
+    /// What a later REQ on this connection has to see (R01-57).
+    pub(crate) commit: CommitNumber,
+}
+
+/// An event that wasn't taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// The answer.
+    pub(crate) refusal: Refusal,
+    /// Whether its signature was false: such clients are watched.
+    pub(crate) bad_signature: bool,
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            refusal,
+            bad_signature: false,
+        }
+    }
+}
+
+impl From<VerifyError> for Refused {
+    fn from(error: VerifyError) -> Self {
+        Self {
+            refusal: error.into(),
+            bad_signature: error.is_bad(),
+        }
+    }
+}
+
+/// Takes an event from `reader`, durably (R01-33).
+pub(crate) async fn publish<B: Bus>(
+    gateway: &Gateway<B>,
+    options: &Options,
+    event: Arc<Event>,
+    reader: &Reader,
+    now: Timestamp,
+    received: Instant,
+) -> Result<Accepted, Refused> {
+    if (gateway.known.recent)(&event) && !event.is_expired(now) {
+        return Ok(duplicate(gateway));
+    }
+    admit_event(&event, &options.events, &options.urls, reader, now)?;
+    if verify_unknown(gateway, &event).await? == Verdict::Known {
+        return Ok(duplicate(gateway));
+    }
+    let accepted = store(gateway, options, event).await?;
+    gateway
+        .metrics
+        .publish_ok_seconds
+        .observe(received.elapsed().as_secs_f64());
+    Ok(accepted)
+}
+
+/// The answer for an event that is stored. Its id was recomputed, so the stored one is this one.
+fn duplicate<B: Bus>(gateway: &Gateway<B>) -> Accepted {
+    gateway.metrics.duplicates_early.inc();
+    let message = Outcome::Duplicate.answer().unwrap_or_default();
+    Accepted {
+        message,
+        commit: CommitNumber::default(),
+    }
+}
+
+/// Looks the event up where that may block, then checks its signature, both on the CPU pool.
+async fn verify_unknown<B: Bus>(
+    gateway: &Gateway<B>,
+    event: &Arc<Event>,
+) -> Result<Verdict, Refused> {
+    let (archive, looked_up) = (Arc::clone(&gateway.known.archive), Arc::clone(event));
+    let known = move |_id: &EventId| archive(&looked_up);
+    gateway
+        .verifier
+        .check(Arc::clone(event), known)
+        .await
+        .map_err(Refused::from)
+}
+
+/// Checks the signature on the CPU pool.
+pub(crate) async fn verify<B: Bus>(
+    gateway: &Gateway<B>,
+    event: &Arc<Event>,
+) -> Result<(), Refused> {
+    gateway.verifier.verify(event).await.map_err(Refused::from)
+}
+
+/// Hands the event to the bus and waits for the receipt.
+async fn store<B: Bus>(
+    gateway: &Gateway<B>,
+    options: &Options,
+    event: Arc<Event>,
+) -> Result<Accepted, Refusal> {
+    let patience = options.limits.receipt_timeout;
+    if event.kind().is_ephemeral() {
+        tokio::time::timeout(patience, gateway.bus.publish_ephemeral(event))
+            .await
+            .map_err(|_elapsed| BusError::TimedOut)??;
+        return Ok(Accepted {
+            message: "",
+            commit: CommitNumber::default(),
+        });
+    }
+    let publish = gateway.bus.publish(event);
+    let receipt = tokio::time::timeout(patience, publish)
+        .await
+        .map_err(|_elapsed| BusError::TimedOut)??;
+    debug_assert!(
+        receipt.outcome != Outcome::Stored || receipt.commit > CommitNumber::default(),
+        "what was stored was committed"
+    );
+    let message = receipt.outcome.answer()?;
+    Ok(Accepted {
+        message,
+        commit: receipt.commit,
+    })
+}

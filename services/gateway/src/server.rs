@@ -1,0 +1,311 @@
+//! Accepts connections, answers plain HTTP, and turns upgraded requests into sessions.
+
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use heliograph_bus::{Bus, ConnectionId};
+use heliograph_lifecycle::{Phase, Shutdown, Tasks};
+use heliograph_verify::Verifier;
+use hyper::{
+    Request, Response, StatusCode,
+    body::Incoming,
+    header::{self, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+    upgrade::OnUpgrade,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::{
+    Hub, Metrics, Options,
+    addresses::{Addresses, Admitted, client_address},
+    http::{self, Body},
+    metrics::Refused,
+    pipeline::Known,
+    session::{self, Opened},
+    websocket::{
+        Handshake,
+        deflate::{self, Bodies},
+    },
+};
+
+/// Bytes of one HTTP head at most.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Time that an HTTP connection may last without becoming a WebSocket, whatever is asked on it.
+const HTTP_TIME_MAX: Duration = Duration::from_mins(1);
+
+/// Everything that sessions share.
+pub struct Gateway<B> {
+    pub(crate) bus: B,
+    pub(crate) options: ArcSwap<Options>,
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) known: Known,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) tasks: Tasks,
+    pub(crate) bodies: Arc<Bodies>,
+    addresses: Addresses,
+    next_connection: AtomicU64,
+}
+
+impl<B> std::fmt::Debug for Gateway<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway").finish_non_exhaustive()
+    }
+}
+
+impl<B: Bus> Gateway<B> {
+    /// Puts the parts together; [`run`] starts it.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the list of what a gateway needs"
+    )]
+    #[must_use]
+    pub fn new(
+        bus: B,
+        options: Options,
+        verifier: Arc<Verifier>,
+        known: Known,
+        hub: Arc<Hub>,
+        metrics: Arc<Metrics>,
+        shutdown: Shutdown,
+        tasks: Tasks,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            bus,
+            options: ArcSwap::from_pointee(options),
+            verifier,
+            known,
+            hub,
+            metrics,
+            shutdown,
+            tasks,
+            bodies: Arc::default(),
+            addresses: Addresses::default(),
+            next_connection: AtomicU64::new(1),
+        })
+    }
+
+    /// Replaces the options; open sessions follow with their next message.
+    pub fn reload(&self, options: Options) {
+        self.options.store(Arc::new(options));
+    }
+}
+
+/// Accepts connections until shutdown goes past accepting.
+pub async fn run<B: Bus>(gateway: Arc<Gateway<B>>, listener: TcpListener) {
+    let mut phase = gateway.shutdown.watch();
+    loop {
+        tokio::select! {
+            biased; // stopping goes before new work
+            _ = phase.reached(Phase::Draining) => return,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => accept(&gateway, stream, peer),
+                Err(error) => {
+                    // Out of file descriptors, most likely: give the others time to end.
+                    tracing::warn!(%error, "failed to accept a connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            },
+        }
+    }
+}
+
+fn accept<B: Bus>(gateway: &Arc<Gateway<B>>, stream: TcpStream, peer: SocketAddr) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "failed to set TCP_NODELAY");
+    }
+    let gateway = Arc::clone(gateway);
+    let tasks = gateway.tasks.clone();
+    tasks.spawn("http", serve(gateway, stream, peer.ip()));
+}
+
+async fn serve<B: Bus>(gateway: Arc<Gateway<B>>, stream: TcpStream, peer: IpAddr) {
+    let options = gateway.options.load_full();
+    let is_proxy = options
+        .trusted_proxies
+        .iter()
+        .any(|network| network.contains(peer));
+    let now = Instant::now();
+    let requesting = gateway.addresses.request(peer, &options.limits, now);
+    if requesting.is_none() && !is_proxy {
+        gateway.metrics.refused(Refused::PerIp).inc();
+        return;
+    }
+    let service = {
+        let gateway = Arc::clone(&gateway);
+        service_fn(move |request| {
+            let response = respond(&gateway, request, peer);
+            async move { Ok::<_, Infallible>(response) }
+        })
+    };
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(options.limits.handshake_timeout)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut phase = gateway.shutdown.watch();
+    tokio::pin!(connection);
+    tokio::select! {
+        biased; // a response under way goes before stopping
+        result = &mut connection => {
+            if let Err(error) = result {
+                tracing::debug!(%error, "an HTTP connection ended early");
+            }
+        }
+        _ = phase.reached(Phase::Draining) => {}
+        () = tokio::time::sleep(HTTP_TIME_MAX) => {}
+    }
+}
+
+/// Answers one HTTP request: an upgrade, the information document, the landing page, or an error.
+fn respond<B: Bus>(
+    gateway: &Arc<Gateway<B>>,
+    mut request: Request<Incoming>,
+    peer: IpAddr,
+) -> Response<Body> {
+    let options = gateway.options.load();
+    if !options
+        .paths
+        .iter()
+        .any(|path| path == request.uri().path())
+    {
+        return http::error(StatusCode::NOT_FOUND, "not found");
+    }
+    match Handshake::read(request.method(), request.version(), request.headers()) {
+        None => http::respond(&request, &options),
+        Some(Err(error)) => {
+            let mut response = http::error(error.status, error.reason);
+            if error.status == StatusCode::UPGRADE_REQUIRED {
+                let version = HeaderValue::from_static("13");
+                response
+                    .headers_mut()
+                    .insert(header::SEC_WEBSOCKET_VERSION, version);
+            }
+            response
+        }
+        Some(Ok(handshake)) => {
+            let client = client_address(peer, request.headers(), &options.trusted_proxies);
+            match admit(gateway, &options, client) {
+                Ok(admitted) => {
+                    let compressed = options.compression && deflate::is_offered(request.headers());
+                    let upgrade = hyper::upgrade::on(&mut request);
+                    start_session(gateway, upgrade, admitted, compressed);
+                    switching(&handshake, compressed)
+                }
+                Err(limit) => refuse(gateway, limit),
+            }
+        }
+    }
+}
+
+/// Holds a new WebSocket against the caps, before anything is spent on it.
+fn admit<B: Bus>(
+    gateway: &Gateway<B>,
+    options: &Options,
+    client: IpAddr,
+) -> Result<Admitted, Refused> {
+    let open = usize::try_from(gateway.metrics.connections.get()).unwrap_or(0);
+    if open >= options.limits.connections_max || gateway.shutdown.phase() >= Phase::Draining {
+        return Err(Refused::Full);
+    }
+    gateway
+        .addresses
+        .admit(client, &options.limits, Instant::now())
+}
+
+fn refuse<B>(gateway: &Gateway<B>, limit: Refused) -> Response<Body> {
+    gateway.metrics.refused(limit).inc();
+    let (status, reason) = match limit {
+        Refused::Full => (StatusCode::SERVICE_UNAVAILABLE, "too many connections"),
+        Refused::PerIp => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many connections from you",
+        ),
+        Refused::Rate => (StatusCode::TOO_MANY_REQUESTS, "connecting too fast"),
+        Refused::Banned => (StatusCode::FORBIDDEN, "banned for a while: bad signatures"),
+    };
+    let mut response = http::error(status, reason);
+    if limit != Refused::Banned {
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
+    }
+    response
+}
+
+fn switching(handshake: &Handshake, compressed: bool) -> Response<Body> {
+    let mut response = http::empty(StatusCode::SWITCHING_PROTOCOLS);
+    let headers = response.headers_mut();
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    let accept = HeaderValue::from_str(&handshake.accept).expect("base64 is a header value");
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    if compressed {
+        let agreed = HeaderValue::from_static(deflate::AGREED);
+        headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, agreed);
+    }
+    response
+}
+
+/// The session is a task of its own, so that nothing of the HTTP connection is held by it.
+fn start_session<B: Bus>(
+    gateway: &Arc<Gateway<B>>,
+    upgrade: OnUpgrade,
+    admitted: Admitted,
+    compressed: bool,
+) {
+    let id = ConnectionId(gateway.next_connection.fetch_add(1, Ordering::Relaxed));
+    gateway.metrics.connections.inc();
+    gateway.metrics.connections_opened.inc();
+    let counted = Counted {
+        metrics: Arc::clone(&gateway.metrics),
+    };
+    let gateway = Arc::clone(gateway);
+    let tasks = gateway.tasks.clone();
+    tasks.spawn("session", async move {
+        let _counted = counted;
+        let upgraded = match upgrade.await {
+            Ok(upgraded) => upgraded,
+            Err(error) => {
+                tracing::debug!(%error, "an upgrade was not finished");
+                return;
+            }
+        };
+        let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+            tracing::error!("an upgraded connection is not the socket that was accepted");
+            return;
+        };
+        let opened = Opened {
+            id,
+            stream: parts.io.into_inner(),
+            read_ahead: parts.read_buf,
+            admitted,
+            compressed,
+        };
+        session::run(gateway, opened).await;
+    });
+}
+
+/// An open connection in the gauge, until it is dropped.
+struct Counted {
+    metrics: Arc<Metrics>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.metrics.connections.dec();
+    }
+}

@@ -1,0 +1,262 @@
+//! REQ, COUNT, CLOSE: the life of a subscription (R01-50 to R01-59).
+
+use std::{sync::Arc, time::Instant};
+
+use futures_util::future::{AbortHandle, Abortable};
+use hashbrown::HashSet;
+use heliograph_bus::{AnswerEnd, Bus, Count, Open, Slot};
+use heliograph_policy::{admit_filters, admit_subscription, check_count_filters, check_filters};
+use heliograph_protocol::{EoseHint, Filter, Refusal, RelayMessage, SubscriptionId, Timestamp};
+use tokio::sync::Semaphore;
+
+use super::{Session, Work, messages::Done};
+use crate::{
+    Options,
+    hub::{Overrun, Subscriber},
+    outbox::Outbox,
+    server::Gateway,
+};
+
+/// An open subscription of this connection.
+pub(super) struct Subscription {
+    slot: Slot,
+    subscriber: Arc<Subscriber>,
+    answering: AbortHandle,
+}
+
+/// The end of a stored part.
+pub(super) struct Answered {
+    id: SubscriptionId,
+    slot: Slot,
+    end: Result<(), Refusal>,
+}
+
+impl<B: Bus> Session<B> {
+    /// `["REQ",…]`
+    pub(super) fn req(
+        &mut self,
+        id: SubscriptionId,
+        filters: Vec<Filter>,
+        now: Timestamp,
+        received: Instant,
+        options: &Options,
+        work: &mut Work,
+    ) {
+        // A subscription of this id ends, whether the new one is taken or not (R01-26, R01-56).
+        self.end_subscription(&id);
+        if let Err(refusal) = self.may_open(&filters, received, options) {
+            return self.closed(&id, &refusal);
+        }
+        let subscriber = Arc::new(Subscriber::new(&id, Arc::clone(&self.outbox)));
+        let slot = self.gateway.hub.allot(Arc::clone(&subscriber));
+        let open = Open {
+            slot,
+            connection: self.id,
+            filters,
+            reader: Arc::clone(&self.reader),
+            after: self.after(),
+            now,
+        };
+        let answer = Answer {
+            questions: Arc::clone(&self.questions),
+            gateway: Arc::clone(&self.gateway),
+            outbox: Arc::clone(&self.outbox),
+            subscriber: Arc::clone(&subscriber),
+            id: id.clone(),
+            hints: options.eose_hints,
+            received,
+        };
+        let (answering, registration) = AbortHandle::new_pair();
+        let answered = id.clone();
+        work.push(Box::pin(async move {
+            // Aborted: ended by the client, who gets no answer.
+            let end = Abortable::new(answer.run(open), registration)
+                .await
+                .unwrap_or(Ok(()));
+            Done::Answer(Answered {
+                id: answered,
+                slot,
+                end,
+            })
+        }));
+        self.gateway.metrics.subscriptions.inc();
+        self.subscriptions.insert(
+            id,
+            Subscription {
+                slot,
+                subscriber,
+                answering,
+            },
+        );
+    }
+
+    fn may_open(
+        &mut self,
+        filters: &[Filter],
+        received: Instant,
+        options: &Options,
+    ) -> Result<(), Refusal> {
+        self.may_ask(filters, received, options)?;
+        admit_subscription(self.subscriptions.len(), &options.filters)?;
+        check_filters(filters, &self.reader)
+    }
+
+    fn may_ask(
+        &mut self,
+        filters: &[Filter],
+        received: Instant,
+        options: &Options,
+    ) -> Result<(), Refusal> {
+        if !self.reqs.take(received, 1) || !self.admitted.take_req(received) {
+            return Err(Refusal::rate_limited("slow down"));
+        }
+        if options.auth_to_read && self.reader.is_anonymous() {
+            return Err(Refusal::auth_required(
+                "this relay is read by authenticated users only",
+            ));
+        }
+        admit_filters(filters, &options.filters)
+    }
+
+    /// `["COUNT",…]` (NIP-45)
+    pub(super) fn count(
+        &mut self,
+        id: SubscriptionId,
+        filters: Vec<Filter>,
+        now: Timestamp,
+        received: Instant,
+        options: &Options,
+        work: &mut Work,
+    ) {
+        if let Err(refusal) = self.may_count(&filters, received, options) {
+            return self.closed(&id, &refusal);
+        }
+        self.pending_counts += 1;
+        let count = Count {
+            filters,
+            reader: Arc::clone(&self.reader),
+            after: self.after(),
+            now,
+        };
+        let gateway = Arc::clone(&self.gateway);
+        let questions = Arc::clone(&self.questions);
+        work.push(Box::pin(async move {
+            let _place = questions.acquire().await;
+            let result = match gateway.bus.matcher() {
+                Ok(matcher) => matcher.count(count).await,
+                Err(error) => Err(error.into()),
+            };
+            Done::Count {
+                id,
+                result,
+                received,
+            }
+        }));
+    }
+
+    fn may_count(
+        &mut self,
+        filters: &[Filter],
+        received: Instant,
+        options: &Options,
+    ) -> Result<(), Refusal> {
+        if !options.count {
+            return Err(Refusal::unsupported("COUNT is switched off here"));
+        }
+        self.may_ask(filters, received, options)?;
+        admit_subscription(self.pending_counts, &options.filters)?;
+        check_count_filters(filters, &self.reader)
+    }
+
+    /// CLOSE is never refused, but it uses up what REQs are held against; so does a malformed REQ.
+    pub(super) fn count_query(&mut self, received: Instant) {
+        self.reqs.take(received, 1);
+        self.admitted.take_req(received);
+    }
+
+    /// Ends a subscription without a word (R01-58); an unknown id is ignored.
+    pub(super) fn end_subscription(&mut self, id: &SubscriptionId) {
+        let Some(subscription) = self.subscriptions.remove(id) else {
+            return;
+        };
+        subscription.subscriber.end();
+        subscription.answering.abort();
+        self.gateway.metrics.subscriptions.dec();
+        if let Ok(matcher) = self.gateway.bus.matcher() {
+            matcher.close(subscription.slot);
+        }
+    }
+
+    /// Ends all subscriptions, each with CLOSED (CL-6).
+    pub(super) fn close_subscriptions(&mut self, refusal: &Refusal) {
+        let ids: Vec<SubscriptionId> = self.subscriptions.keys().cloned().collect();
+        for id in ids {
+            self.end_subscription(&id);
+            self.closed(&id, refusal);
+        }
+    }
+
+    /// The stored part is over: either the subscription is live now, or it ends with CLOSED.
+    pub(super) fn answered(&mut self, answered: Answered) {
+        let Answered { id, slot, end } = answered;
+        let current = self
+            .subscriptions
+            .get(&id)
+            .is_some_and(|open| open.slot == slot);
+        if let (Err(refusal), true) = (end, current) {
+            self.end_subscription(&id);
+            self.closed(&id, &refusal);
+        }
+    }
+}
+
+/// What the stored part of one REQ needs.
+struct Answer<B: Bus> {
+    questions: Arc<Semaphore>,
+    gateway: Arc<Gateway<B>>,
+    outbox: Arc<Outbox>,
+    subscriber: Arc<Subscriber>,
+    id: SubscriptionId,
+    hints: bool,
+    received: Instant,
+}
+
+impl<B: Bus> Answer<B> {
+    /// Sends the stored part at the pace of the socket, then goes live.
+    async fn run(self, open: Open) -> Result<(), Refusal> {
+        // Before the subscription is registered: what comes while it waits is in the stored part.
+        let _place = self.questions.acquire().await;
+        let mut pages = self.gateway.bus.matcher()?.open(open).await?;
+        let mut sent = HashSet::new();
+        loop {
+            let page = pages.next().await?;
+            if sent.is_empty() && !page.events.is_empty() {
+                self.observe(&self.gateway.metrics.first_event_seconds);
+            }
+            for event in &page.events {
+                self.outbox.room().await;
+                sent.insert(*event.id());
+                if !self.subscriber.stored(event) {
+                    return Ok(());
+                }
+            }
+            match page.end {
+                None => {}
+                Some(AnswerEnd::Closed(refusal)) => return Err(refusal),
+                Some(AnswerEnd::Eose(hint)) => {
+                    let hint = if self.hints { hint } else { EoseHint::None };
+                    let eose = RelayMessage::Eose(&self.id, hint).encode();
+                    self.subscriber.go_live(eose, &sent).map_err(|Overrun| {
+                        Refusal::error("too many live events before the stored ones were sent")
+                    })?;
+                    self.observe(&self.gateway.metrics.eose_seconds);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn observe(&self, histogram: &prometheus_client::metrics::histogram::Histogram) {
+        histogram.observe(self.received.elapsed().as_secs_f64());
+    }
+}

@@ -1,0 +1,436 @@
+//! One client: its socket, its subscriptions, its keys. One task, and no memory for buffers while
+//! nothing is on its way.
+
+mod answer;
+mod event;
+mod messages;
+mod socket;
+
+use std::{
+    ops::ControlFlow,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures_util::{
+    future::FutureExt,
+    stream::{FuturesUnordered, StreamExt},
+};
+use hashbrown::HashMap;
+use heliograph_bus::{Bus, CommitNumber, ConnectionId};
+use heliograph_lifecycle::Phase;
+use heliograph_policy::{Reader, TokenBucket};
+use heliograph_protocol::{Refusal, RelayMessage, SubscriptionId};
+use tokio::{net::TcpStream, sync::Semaphore};
+
+use self::{answer::Subscription, messages::Done, socket::Socket};
+use crate::{
+    Options,
+    addresses::Admitted,
+    metrics::{Closed, Verb},
+    outbox::Outbox,
+    server::Gateway,
+    websocket::{Decoder, Incoming, Violation, close},
+};
+
+/// Work under way for one connection: each ends in one answer.
+type Work = FuturesUnordered<heliograph_bus::BoxFuture<'static, Done>>;
+
+/// Stored answers and counts of one connection that run at once; the others wait. Each holds pages
+/// while its client doesn't read.
+const QUESTIONS_MAX: usize = 4;
+
+/// Time that a client has to take what waits before its close frame.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// Time after which a session that had much to read lets others run.
+const READ_SLICE: Duration = Duration::from_millis(1);
+
+/// A connection after its upgrade.
+pub(crate) struct Opened {
+    pub(crate) id: ConnectionId,
+    pub(crate) stream: TcpStream,
+    /// What came right behind the HTTP request.
+    pub(crate) read_ahead: Bytes,
+    pub(crate) admitted: Admitted,
+    /// Whether compression was agreed on.
+    pub(crate) compressed: bool,
+}
+
+/// Serves a connection until either side ends it.
+pub(crate) async fn run<B: Bus>(gateway: Arc<Gateway<B>>, opened: Opened) {
+    let options = gateway.options.load_full();
+    let Opened {
+        id,
+        stream,
+        read_ahead,
+        admitted,
+        compressed,
+    } = opened;
+    let bodies = compressed.then(|| Arc::clone(&gateway.bodies));
+    let outbox = Arc::new(Outbox::new(options.limits.outbox_bytes_max, bodies));
+    let mut socket = Socket::new(stream, Arc::clone(&outbox));
+    let mut session = Session::new(Arc::clone(&gateway), id, &options, admitted, outbox);
+    let decoder = Decoder::new(compressed);
+    let mut work = Work::new();
+    let closed = session
+        .serve(&mut socket, decoder, read_ahead, &options, &mut work)
+        .await;
+    session.end_subscriptions();
+    gateway.metrics.closed(closed).inc();
+    let left = matches!(closed, Closed::Client | Closed::Lost);
+    let finish = async {
+        if left {
+            session.finish_events(&mut work).await;
+        }
+    };
+    tokio::join!(socket.linger(), finish);
+    session.forget();
+}
+
+/// The state of one connection.
+struct Session<B: Bus> {
+    gateway: Arc<Gateway<B>>,
+    id: ConnectionId,
+    admitted: Admitted,
+    outbox: Arc<Outbox>,
+    /// The keys that authenticated (R42-5); replaced, never changed, since reads hold on to it.
+    reader: Arc<Reader>,
+    challenge: String,
+    subscriptions: HashMap<SubscriptionId, Subscription>,
+    /// What the next REQ has to see (R01-57).
+    commit: CommitNumber,
+    events: TokenBucket,
+    reqs: TokenBucket,
+    pending_events: usize,
+    pending_counts: usize,
+    invalid_messages: u32,
+    /// Places for [`QUESTIONS_MAX`].
+    questions: Arc<Semaphore>,
+    closing: Option<Closed>,
+    closing_since: Option<Instant>,
+}
+
+impl<B: Bus> Session<B> {
+    fn new(
+        gateway: Arc<Gateway<B>>,
+        id: ConnectionId,
+        options: &Options,
+        admitted: Admitted,
+        outbox: Arc<Outbox>,
+    ) -> Self {
+        let limits = &options.limits;
+        Self {
+            gateway,
+            id,
+            admitted,
+            outbox,
+            reader: Arc::default(),
+            challenge: challenge(),
+            subscriptions: HashMap::new(),
+            commit: CommitNumber::default(),
+            events: limits.events.bucket(),
+            reqs: limits.reqs.bucket(),
+            pending_events: 0,
+            pending_counts: 0,
+            invalid_messages: 0,
+            questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
+            closing: None,
+            closing_since: None,
+        }
+    }
+
+    /// Reads, works and writes until the connection is to end; says why it does.
+    async fn serve(
+        &mut self,
+        socket: &mut Socket,
+        mut decoder: Decoder,
+        read_ahead: Bytes,
+        options: &Options,
+        work: &mut Work,
+    ) -> Closed {
+        let mut phase = self.gateway.shutdown.watch();
+        let mut drain_at = None;
+        let mut heard = Instant::now();
+        let timer = tokio::time::sleep(options.limits.ping_interval);
+        tokio::pin!(timer);
+
+        self.outbox
+            .text(RelayMessage::Auth(&self.challenge).encode());
+        self.take(&mut read_ahead.to_vec(), &mut decoder, work);
+        let mut begun = decoder.is_partial().then_some(heard);
+        loop {
+            self.close_if_due(drain_at);
+            let blocked = match socket.write(&self.gateway.metrics) {
+                Ok(blocked) => blocked,
+                Err(_error) => return self.closing.unwrap_or(Closed::Lost),
+            };
+            match self.patience(socket, blocked, options) {
+                ControlFlow::Break(closed) => return closed,
+                ControlFlow::Continue(Some(until)) if timer.deadline() > until.into() => {
+                    timer.as_mut().reset(until.into());
+                }
+                ControlFlow::Continue(_) => {}
+            }
+            let reading = drain_at.is_none()
+                && self.closing.is_none()
+                && self.pending_events < options.limits.pending_events_max;
+            // Answers before questions, so that a client that sends without end is answered.
+            tokio::select! {
+                biased;
+                Some(done) = work.next() => {
+                    self.done(done);
+                    // Answers that are ready together leave together.
+                    while let Some(Some(done)) = work.next().now_or_never() {
+                        self.done(done);
+                    }
+                }
+                () = socket.writable(), if blocked => {}
+                () = self.outbox.ready() => {}
+                _ = phase.reached(Phase::Draining), if drain_at.is_none() => {
+                    self.close_subscriptions(&Refusal::error("shutting down"));
+                    let at = Instant::now() + spread(self.id, options);
+                    drain_at = Some(at);
+                    timer.as_mut().reset(at.into());
+                }
+                () = socket.readable(), if reading => {
+                    let mut finished = false;
+                    let take = |chunk: &mut [u8]| {
+                        finished = self.take(chunk, &mut decoder, work);
+                    };
+                    let started = Instant::now();
+                    match socket.read(take) {
+                        Ok(0) => {}
+                        Ok(read) => {
+                            self.gateway.metrics.bytes_in.inc_by(read as u64);
+                            heard = Instant::now();
+                            // A message keeps its deadline however its bytes trickle in.
+                            begun = match begun {
+                                _ if !decoder.is_partial() => None,
+                                Some(begun) if !finished => Some(begun),
+                                _ => Some(heard),
+                            };
+                            if let Some(begun) = begun {
+                                let limit = options.limits.message_timeout;
+                                timer.as_mut().reset((begun + limit).into());
+                            }
+                            if started.elapsed() > READ_SLICE {
+                                tokio::task::yield_now().await;
+                            }
+                        }
+                        Err(_error) => return self.closing.unwrap_or(Closed::Lost),
+                    }
+                }
+                () = &mut timer => {
+                    let next = self.next_ring(drain_at, heard, begun, options);
+                    timer.as_mut().reset(next.into());
+                }
+            }
+        }
+    }
+
+    /// Begins to close a connection that is drained, or whose client is too slow (R01-28).
+    fn close_if_due(&mut self, drain_at: Option<Instant>) {
+        let drained = drain_at.is_some_and(|at| at <= Instant::now());
+        if drained && self.closing.is_none() && self.pending_events == 0 {
+            self.outbox.close(close::GOING_AWAY, "shutting down");
+            self.closing = Some(Closed::Drain);
+        }
+        if self.outbox.is_overflowed() {
+            self.close(
+                Closed::Slow,
+                close::POLICY,
+                "too slow: too much waits for you",
+            );
+        }
+    }
+
+    /// Whether the session is over; if not, until when it waits for a client that doesn't read.
+    fn patience(
+        &mut self,
+        socket: &Socket,
+        blocked: bool,
+        options: &Options,
+    ) -> ControlFlow<Closed, Option<Instant>> {
+        let now = Instant::now();
+        if let Some(closed) = self.closing {
+            let flush_by = *self.closing_since.get_or_insert(now) + FLUSH;
+            let is_cut = matches!(closed, Closed::Slow | Closed::Silent);
+            if !blocked || is_cut || flush_by <= now {
+                return ControlFlow::Break(closed);
+            }
+            return ControlFlow::Continue(Some(flush_by));
+        }
+        let Some(since) = socket.stalled_since() else {
+            return ControlFlow::Continue(None);
+        };
+        let stalled_at = since + options.limits.handshake_timeout;
+        if stalled_at <= now {
+            self.close(Closed::Slow, close::POLICY, "too slow: you don't read");
+            return ControlFlow::Break(Closed::Slow);
+        }
+        ControlFlow::Continue(Some(stalled_at))
+    }
+
+    /// When the timer is to ring next.
+    fn next_ring(
+        &mut self,
+        drain_at: Option<Instant>,
+        heard: Instant,
+        begun: Option<Instant>,
+        options: &Options,
+    ) -> Instant {
+        let now = Instant::now();
+        match drain_at {
+            Some(at) if at > now => at,
+            _ if self.closing.is_some() => now + FLUSH,
+            Some(_) => now + options.limits.ping_interval,
+            None => now + self.tick(heard, begun, options),
+        }
+    }
+
+    /// Handles what was read; returns whether a message ended in it.
+    fn take(&mut self, chunk: &mut [u8], decoder: &mut Decoder, work: &mut Work) -> bool {
+        let gateway = Arc::clone(&self.gateway);
+        let options = gateway.options.load();
+        let message_bytes_max = options.limits.message_bytes_max;
+        let mut finished = false;
+        let result = decoder.decode(chunk, message_bytes_max, |incoming| {
+            finished |= matches!(incoming, Incoming::Text(_) | Incoming::Binary);
+            if self.closing.is_some() {
+                return;
+            }
+            match incoming {
+                Incoming::Text(text) => self.message(text, &options, work),
+                Incoming::Binary => {
+                    self.invalid(&Refusal::invalid("binary messages are not used"), &options);
+                }
+                Incoming::Ping(payload) => self.outbox.pong(payload),
+                Incoming::Pong => {}
+                Incoming::Close(code) => {
+                    self.outbox.close(code.unwrap_or(1000), "");
+                    self.closing = Some(Closed::Client);
+                }
+            }
+        });
+        if let Err(violation) = result
+            && self.closing.is_none()
+        {
+            self.violation(violation, message_bytes_max);
+        }
+        finished
+    }
+
+    fn violation(&mut self, violation: Violation, message_bytes_max: usize) {
+        let closed = match violation.code {
+            close::TOO_BIG => {
+                let text = format!("messages are limited to {message_bytes_max} bytes");
+                self.notice(&Refusal::invalid(text));
+                Closed::TooBig
+            }
+            close::INVALID_TEXT => Closed::NotUtf8,
+            close::POLICY => Closed::Policy,
+            _ => Closed::Protocol,
+        };
+        self.outbox.close(violation.code, violation.reason);
+        self.closing = Some(closed);
+    }
+
+    /// The timer rang: pings a silent client, closes one that stays silent or never finishes.
+    /// Returns when to look again.
+    fn tick(&mut self, heard: Instant, begun: Option<Instant>, options: &Options) -> Duration {
+        let (limits, silence) = (&options.limits, heard.elapsed());
+        if begun.is_some_and(|begun| begun.elapsed() >= limits.message_timeout) {
+            self.close(
+                Closed::Silent,
+                close::POLICY,
+                "a message was not finished in time",
+            );
+        } else if let Some(timeout) = limits.pong_timeout
+            && silence >= limits.ping_interval + timeout
+        {
+            self.close(Closed::Silent, close::POLICY, "no answer to pings");
+        } else if silence >= limits.ping_interval {
+            self.outbox.ping();
+            return limits.pong_timeout.unwrap_or(limits.ping_interval);
+        }
+        limits
+            .ping_interval
+            .saturating_sub(silence)
+            .max(Duration::from_secs(1))
+    }
+
+    /// Ends the connection with a close frame and nothing else.
+    fn close(&mut self, closed: Closed, code: u16, reason: &'static str) {
+        self.outbox.cut(code, reason);
+        self.closing = Some(closed);
+    }
+
+    fn notice(&self, refusal: &Refusal) {
+        self.outbox.text(RelayMessage::Notice(refusal).encode());
+    }
+
+    /// A message without sense: NOTICE, and in the end a close (R01-22).
+    fn invalid(&mut self, refusal: &Refusal, options: &Options) {
+        self.gateway.metrics.message(Verb::Invalid).inc();
+        self.notice(refusal);
+        self.invalid_messages += 1;
+        let max = options.limits.invalid_messages_max;
+        if max > 0 && self.invalid_messages >= max {
+            self.outbox
+                .close(close::POLICY, "too many invalid messages");
+            self.closing = Some(Closed::Policy);
+        }
+    }
+
+    /// Sends the challenge before an `auth-required:` answer, unless it is still outstanding
+    /// (R42-1). The one of the start stays in force until it has been used.
+    fn challenge_if_used(&mut self) {
+        if !self.reader.is_anonymous() {
+            self.challenge = challenge();
+            self.outbox
+                .text(RelayMessage::Auth(&self.challenge).encode());
+        }
+    }
+
+    fn end_subscriptions(&mut self) {
+        let ids: Vec<SubscriptionId> = self.subscriptions.keys().cloned().collect();
+        for id in ids {
+            self.end_subscription(&id);
+        }
+    }
+
+    /// Waits for the EVENTs of a client that left right after sending them: it gets no answer, but
+    /// the events are stored. Each ends within the time for its receipt.
+    async fn finish_events(&mut self, work: &mut Work) {
+        while self.pending_events > 0
+            && let Some(done) = work.next().await
+        {
+            self.done(done);
+        }
+    }
+
+    /// The last step: the matcher forgets the keys of the connection.
+    fn forget(&self) {
+        if let Ok(matcher) = self.gateway.bus.matcher() {
+            matcher.disconnect(self.id);
+        }
+    }
+}
+
+/// A share of the drain time that differs from connection to connection, so that the clients don't
+/// all reconnect at once.
+fn spread(id: ConnectionId, options: &Options) -> Duration {
+    let thousandths = u32::try_from(id.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54).unwrap_or(0);
+    options.limits.drain * thousandths / 1_024
+}
+
+/// 128 random bits as hex (R42-1).
+fn challenge() -> String {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the system has random numbers");
+    let mut hex = Vec::with_capacity(32);
+    heliograph_protocol::encode_hex(&bytes, &mut hex);
+    hex.into_iter().map(char::from).collect()
+}

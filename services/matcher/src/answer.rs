@@ -1,0 +1,168 @@
+//! The stored part of a REQ: the union of its filters, each event once, sorted as a whole
+//! (R01-52, R01-53), each filter with a limit of its own (R01-55).
+
+use std::sync::Arc;
+
+use hashbrown::HashSet;
+use heliograph_bus::{AnswerEnd, AnswerPage, BoxFuture, BusError, Pages};
+use heliograph_policy::{Reader, RelayUrls};
+use heliograph_protocol::{EoseHint, Event, EventId, Refusal, Timestamp};
+use heliograph_store::{Scan, StoreError};
+
+use crate::{
+    Metrics,
+    stream::{Cut, Stream},
+};
+
+/// Events handed to the gateway at once.
+const PAGE_EVENTS: usize = 100;
+
+/// What an answer needs of the matcher at its end.
+pub(crate) trait Settle: Send {
+    /// Waits until every event that the answer may hold has also been delivered live, so that the
+    /// gateway, which still holds live events back, can drop the repetition.
+    fn settle(&self, archive: bool) -> BoxFuture<'_, Result<(), Refusal>>;
+
+    /// Ends the subscription: its stored part could not be finished.
+    fn abandon(&self);
+}
+
+/// A running stored answer.
+pub(crate) struct Answer<S> {
+    streams: Vec<Stream<S>>,
+    seen: HashSet<EventId>,
+    reader: Arc<Reader>,
+    urls: RelayUrls,
+    now: Timestamp,
+    oldest: Option<Timestamp>,
+    returned: u64,
+    end: Box<dyn Settle>,
+    metrics: Arc<Metrics>,
+}
+
+impl<S: Scan> Answer<S> {
+    pub(crate) fn new(
+        streams: Vec<Stream<S>>,
+        reader: Arc<Reader>,
+        urls: RelayUrls,
+        now: Timestamp,
+        end: Box<dyn Settle>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            streams,
+            seen: HashSet::new(),
+            reader,
+            urls,
+            now,
+            oldest: None,
+            returned: 0,
+            end,
+            metrics,
+        }
+    }
+
+    async fn page(&mut self) -> AnswerPage {
+        let mut page = AnswerPage::default();
+        while page.events.len() < PAGE_EVENTS {
+            match self.next().await {
+                Ok(Some(event)) => page.events.push(event),
+                Ok(None) => {
+                    page.end = Some(self.finish().await);
+                    break;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "failed to read a stored answer");
+                    self.metrics.answers_failed.inc();
+                    page.end = Some(AnswerEnd::Closed(Refusal::error(error.to_string())));
+                    self.end.abandon();
+                    break;
+                }
+            }
+        }
+        self.returned += page.events.len() as u64;
+        page
+    }
+
+    /// The next event of the union; `None` when every filter's part is over, or when one of them
+    /// went over budget, since what follows could miss its matches.
+    async fn next(&mut self) -> Result<Option<Arc<Event>>, StoreError> {
+        loop {
+            let mut first: Option<(usize, _)> = None;
+            for (index, stream) in self.streams.iter_mut().enumerate() {
+                if let Some(event) = stream.peek(&self.reader, &self.urls).await? {
+                    let position = event.position();
+                    if first.as_ref().is_none_or(|(_, other)| position < *other) {
+                        first = Some((index, position));
+                    }
+                } else if stream.cut() == Some(Cut::Budget) {
+                    return Ok(None);
+                }
+            }
+            let Some((index, _)) = first else {
+                return Ok(None);
+            };
+            let Some(event) = self.streams[index].take() else {
+                return Ok(None);
+            };
+            if self.streams.len() == 1 || self.seen.insert(*event.id()) {
+                self.oldest = Some(event.created_at());
+                return Ok(Some(event));
+            }
+        }
+    }
+
+    async fn finish(&mut self) -> AnswerEnd {
+        self.observe();
+        if self
+            .streams
+            .iter()
+            .any(|stream| stream.cut() == Some(Cut::Budget))
+        {
+            self.metrics.answers_over_budget.inc();
+            self.end.abandon();
+            return AnswerEnd::Closed(Refusal::error(
+                "too much to search: add kinds, authors, tags or a time range",
+            ));
+        }
+        let archive = self.streams.iter().any(|stream| stream.cost.archive);
+        if let Err(refusal) = self.end.settle(archive).await {
+            self.end.abandon();
+            return AnswerEnd::Closed(refusal);
+        }
+        let any = |cut| self.streams.iter().any(|stream| stream.cut() == Some(cut));
+        AnswerEnd::Eose(if any(Cut::ByRelay) {
+            EoseHint::More
+        } else if any(Cut::ByClient) {
+            EoseHint::None
+        } else {
+            EoseHint::Finish
+        })
+    }
+
+    fn observe(&self) {
+        let rows = self.streams.iter().map(|stream| stream.cost.rows).sum();
+        self.metrics.rows_scanned.inc_by(rows);
+        self.metrics.rows_returned.inc_by(self.returned);
+        self.metrics
+            .hidden
+            .inc_by(self.streams.iter().map(|stream| stream.hidden).sum());
+        if self.streams.iter().any(|stream| stream.cost.archive) {
+            self.metrics.answers_archive.inc();
+        } else {
+            self.metrics.answers_recent.inc();
+        }
+        if let Some(oldest) = self.oldest {
+            let age = self.now.as_secs().saturating_sub(oldest.as_secs());
+            self.metrics
+                .oldest_needed_seconds
+                .observe(f64::from(u32::try_from(age).unwrap_or(u32::MAX)));
+        }
+    }
+}
+
+impl<S: Scan> Pages for Answer<S> {
+    fn next(&mut self) -> BoxFuture<'_, Result<AnswerPage, BusError>> {
+        Box::pin(async move { Ok(self.page().await) })
+    }
+}
