@@ -1,0 +1,237 @@
+//! The command line: every role and tool is a subcommand, none is the whole relay.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use heliograph_config::{ConfigErrors, Loaded, environment, load};
+use heliograph_protocol::{Filter, Timestamp};
+
+/// A Nostr relay, from one process to a cluster. Without a command it runs as one process.
+#[derive(Debug, Parser)]
+#[command(name = "heliograph", version, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+    /// What to do; the relay if absent.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Settings {
+    /// Configuration file (TOML); `heliograph config print` shows every key.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Data directory, as the key store.dir.
+    #[arg(long, global = true, value_name = "DIR")]
+    data: Option<String>,
+    /// Address to listen on, as the key gateway.listen.
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Sets any key, as in `--set gateway.limit_max=100`; may be repeated.
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE", value_parser = setting)]
+    set: Vec<(String, String)>,
+}
+
+/// Every role and tool.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs a whole relay in this process (the default).
+    Standalone,
+    /// Prints a page of the reference, for `cargo xtask reference`.
+    #[command(subcommand, hide = true)]
+    Reference(ReferencePage),
+    #[command(flatten)]
+    Tool(Tool),
+}
+
+/// A generated page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub(crate) enum ReferencePage {
+    /// Every key of the configuration.
+    Config,
+    /// Every metric.
+    Metrics,
+}
+
+/// What works on a configuration or a data directory and ends.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Tool {
+    /// Checks or shows the configuration.
+    #[command(subcommand)]
+    Config(ConfigTool),
+    /// Stores the events of a JSONL file, verified; the relay must not run.
+    Import(Import),
+    /// Writes events as JSONL, newest first; also beside a running relay.
+    Export(Export),
+    /// Prints the events that match a filter, newest first; also beside a running relay.
+    Query {
+        /// A NIP-01 filter as JSON; its limit is honoured.
+        #[arg(value_parser = filter)]
+        filter: Filter,
+    },
+    /// Counts the events that match a filter; also beside a running relay.
+    Count {
+        /// A NIP-01 filter as JSON; its limit is ignored (NIP-45).
+        #[arg(value_parser = filter)]
+        filter: Filter,
+    },
+    /// Removes events that match a filter, without a trace; the relay must not run.
+    Delete(Delete),
+    /// Shows how much is stored, by kind; also beside a running relay.
+    Info {
+        /// Prints one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Gives free space back to the file system; the relay must not run.
+    Compact,
+}
+
+/// What to do with the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub(crate) enum ConfigTool {
+    /// Names everything that is wrong; exit code 0 if nothing is.
+    Check,
+    /// Prints the values in force as TOML, each with its meaning, default and where it was read.
+    Print,
+}
+
+/// Arguments of `import`.
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// One event a line, plain, gzip or zstd; - reads the standard input.
+    #[arg(value_name = "FILE|-")]
+    pub(crate) file: PathBuf,
+    /// Takes protected events ("-" tag, NIP-70) as well, which only their authors may publish.
+    #[arg(long)]
+    pub(crate) protected: bool,
+    /// Prints the counts as one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// A NIP-01 filter as JSON; everything if absent.
+    #[arg(long, value_parser = filter, default_value = "{}", hide_default_value = true)]
+    pub(crate) filter: Filter,
+    /// The oldest `created_at`, in Unix seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = timestamp)]
+    pub(crate) since: Option<Timestamp>,
+    /// The newest `created_at`, in Unix seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = timestamp)]
+    pub(crate) until: Option<Timestamp>,
+    /// The file to write, compressed if it ends in .gz or .zst; the standard output if absent. An
+    /// existing file is replaced once everything is written.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// Arguments of `delete`.
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    /// A NIP-01 filter as JSON; its limit is honoured, newest first.
+    #[arg(long, value_parser = filter)]
+    pub(crate) filter: Filter,
+    /// Prints the events that would go and removes nothing; also beside a running relay.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Removes without asking.
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+impl Settings {
+    /// Loads the configuration: default < file < environment < flags. Called again for a reload.
+    pub(crate) fn load(&self) -> Result<Loaded, ConfigErrors> {
+        self.load_from(environment())
+    }
+
+    /// [`load`](Self::load) with the variables of the environment as an argument.
+    pub(crate) fn load_from(
+        &self,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Loaded, ConfigErrors> {
+        let named = [("gateway.listen", &self.listen), ("store.dir", &self.data)];
+        let named = named
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value.clone()?)));
+        // The flags of their own come last: they are the more deliberate ones.
+        let set = self
+            .set
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.clone()));
+        let overrides: Vec<_> = set.chain(named).collect();
+        load(self.config.as_deref(), environment, &overrides)
+    }
+}
+
+fn setting(text: &str) -> Result<(String, String), &'static str> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    Ok((key.trim().to_owned(), value.to_owned()))
+}
+
+fn filter(text: &str) -> Result<Filter, String> {
+    Filter::parse(text).map_err(|refusal| refusal.to_string())
+}
+
+fn timestamp(text: &str) -> Result<Timestamp, String> {
+    let secs = text
+        .parse()
+        .map_err(|_syntax| "expected Unix seconds".to_owned())?;
+    let time = Timestamp::from_secs(secs);
+    if time <= Timestamp::MAX {
+        Ok(time)
+    } else {
+        Err("beyond the year 285 million".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::iter::empty;
+
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[track_caller]
+    fn parse(arguments: &[&str]) -> Cli {
+        let arguments = std::iter::once("heliograph").chain(arguments.iter().copied());
+        Cli::try_parse_from(arguments).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_stand_before_or_behind_the_command() {
+        for arguments in [["--data", "/x", "compact"], ["compact", "--data", "/x"]] {
+            let loaded = parse(&arguments).settings.load_from(empty()).unwrap();
+            assert_eq!(loaded.config.store.dir, PathBuf::from("/x"));
+        }
+    }
+
+    #[test]
+    fn flags_of_their_own_win_over_set() {
+        let cli = parse(&[
+            "--listen",
+            "127.0.0.1:1",
+            "--set",
+            "gateway.listen=127.0.0.1:2",
+        ]);
+        let loaded = cli.settings.load_from(empty()).unwrap();
+        assert_eq!(loaded.config.gateway.listen.port(), 1);
+    }
+
+    #[test]
+    fn a_malformed_filter_is_a_usage_error() {
+        let error = Cli::try_parse_from(["heliograph", "query", "{\"kinds\":1}"]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+    }
+}

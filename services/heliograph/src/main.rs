@@ -1,0 +1,61 @@
+//! The one binary: a subcommand per role and tool; without one, all roles in one process.
+
+mod cli;
+mod metrics;
+mod reference;
+mod settings;
+mod standalone;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use heliograph_config::{Config, LogFormat};
+use heliograph_telemetry::{LogError, LogStyle, init_logs};
+
+use crate::{
+    cli::{Cli, Command, Settings},
+    tools::EXIT_CONFIG,
+};
+
+fn main() -> ExitCode {
+    let Cli { settings, command } = Cli::parse();
+    match command.unwrap_or(Command::Standalone) {
+        Command::Standalone => standalone(settings),
+        Command::Reference(page) => reference::print(page),
+        Command::Tool(tool) => tools::run(tool, &settings),
+    }
+}
+
+fn standalone(settings: Settings) -> ExitCode {
+    let loaded = match settings.load() {
+        Ok(loaded) => loaded,
+        Err(errors) => return fail(&errors.to_string(), EXIT_CONFIG),
+    };
+    if let Err(error) = start_logs(loaded.config()) {
+        return fail(&error.to_string(), EXIT_CONFIG);
+    }
+    let reload: standalone::Reload = Box::new(move || Ok(settings.load()?));
+    match standalone::run(loaded, &reload) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("error: {error:#}"), 1),
+    }
+}
+
+fn start_logs(config: &Config) -> Result<(), LogError> {
+    let style = match config.log.format {
+        LogFormat::Auto => LogStyle::detect(),
+        LogFormat::Text => LogStyle::Text,
+        LogFormat::Json => LogStyle::Json,
+    };
+    init_logs(style, &config.log.level)
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "the last words of a program that doesn't start"
+)]
+fn fail(message: &str, code: u8) -> ExitCode {
+    eprintln!("{message}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,52 @@
+//! The generated pages of `docs/reference/`, from the very tables that the program runs on.
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use heliograph_config::reference_markdown;
+use heliograph_recent::RecentStats;
+use heliograph_store_embedded::StoreStats;
+use heliograph_telemetry::metrics_reference;
+use heliograph_verify::Verifier;
+
+use crate::{cli::ReferencePage, metrics, standalone};
+
+/// Prints a page to the standard output.
+pub(crate) fn print(page: ReferencePage) -> ExitCode {
+    let text = match page {
+        ReferencePage::Config => Ok(reference_markdown()),
+        ReferencePage::Metrics => metrics_page(),
+    };
+    match text.and_then(|text| io::stdout().write_all(text.as_bytes())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_closed) => ExitCode::FAILURE,
+    }
+}
+
+/// Registers what a whole relay registers, without starting one.
+fn metrics_page() -> io::Result<String> {
+    let mut registry = standalone::registry();
+    drop(heliograph_ingest::Metrics::register(&mut registry));
+    drop(heliograph_matcher::Metrics::register(&mut registry));
+    drop(heliograph_gateway::Metrics::register(&mut registry));
+    let recent = RecentStats {
+        events: 0,
+        texts: 0,
+        text_bytes: 0,
+        index_bytes: 0,
+        remembered: 0,
+        floor: None,
+        evictions: 0,
+    };
+    let verifier = Arc::new(Verifier::start(1, 1)?);
+    metrics::register(
+        &mut registry,
+        Box::new(StoreStats::default),
+        Box::new(move || recent),
+        verifier,
+    );
+    Ok(metrics_reference(&registry))
+}
