@@ -1,0 +1,259 @@
+//! What writes do to open subscriptions: losers, deletions, ephemeral events (CL-3, R01-41,
+//! R01-46, R09-10), and readers that don't read (R01-28).
+
+use std::slice::from_ref;
+
+use heliograph_protocol::Event;
+use heliograph_testkit::{
+    PATIENCE,
+    client::{Client, End},
+    keys::Key,
+    process::Relay,
+    websocket::{Message, WebSocket},
+};
+use serde_json::json;
+
+use crate::support::{FENCE_KIND, drain, id_set, notes, now, open_fence, settle};
+
+/// Publishes these one by one, whatever the answer, and returns what a subscription to everything
+/// was sent.
+#[track_caller]
+fn delivered(relay: &Relay, events: &[&Event]) -> Vec<String> {
+    let (mut reader, mut writer) = (relay.client(), relay.client());
+    reader.req("all", &[json!({"kinds": [0, 1, 5, 20_001, 30_000]})]);
+    open_fence(&mut reader);
+    for event in events {
+        writer.publish(event);
+    }
+    let got = drain(&mut reader, &mut writer);
+    got.into_iter()
+        .map(|(_, event)| event.content().into_owned())
+        .collect()
+}
+
+#[test]
+fn a_replaceable_event_that_lost_is_not_sent() {
+    let relay = Relay::start();
+    let alice = Key::nth(0);
+    let (old, new) = (
+        alice.sign(1_000, 0, &[], "old"),
+        alice.sign(1_001, 0, &[], "new"),
+    );
+    assert_eq!(delivered(&relay, &[&new, &old]), ["new"]);
+}
+
+#[test]
+fn each_replaceable_event_that_wins_is_sent() {
+    let relay = Relay::start();
+    let alice = Key::nth(0);
+    let (old, new) = (
+        alice.sign(1_000, 0, &[], "old"),
+        alice.sign(1_001, 0, &[], "new"),
+    );
+    assert_eq!(delivered(&relay, &[&old, &new]), ["old", "new"]);
+}
+
+#[test]
+fn of_two_versions_in_one_second_the_higher_id_is_not_sent_after_the_lower() {
+    let relay = Relay::start();
+    let alice = Key::nth(0);
+    let mut versions = ["a", "b"].map(|content| alice.sign(1_000, 30_000, &[&["d", "x"]], content));
+    versions.sort_by_key(|event| *event.id());
+    let winner = versions[0].content().into_owned();
+    assert_eq!(delivered(&relay, &[&versions[0], &versions[1]]), [winner]);
+}
+
+#[test]
+fn a_deleted_event_is_not_sent_and_the_deletion_is() {
+    let relay = Relay::start();
+    let alice = Key::nth(0);
+    let note = alice.note(1_000, "regretted");
+    let deletion = alice.sign(1_001, 5, &[&["e", &note.id().to_hex()]], "sorry");
+    assert_eq!(delivered(&relay, &[&deletion, &note]), ["sorry"]);
+}
+
+#[test]
+fn ephemeral_events_go_to_those_who_listen_and_are_kept_by_nobody() {
+    let relay = Relay::start();
+    let event = Key::nth(0).sign(now(), 20_001, &[], "passing by");
+    assert_eq!(delivered(&relay, &[&event]), ["passing by"]);
+    let mut late = relay.client();
+    assert_eq!(late.req("s", &[json!({"kinds": [20_001]})]).events, []);
+    assert_eq!(
+        late.query(&[json!({"ids": [event.id().to_hex()]})]).events,
+        []
+    );
+    assert_eq!(late.count("c", &[json!({"kinds": [20_001]})]), Ok(0));
+}
+
+#[test]
+fn an_ephemeral_event_gets_ok_whether_or_not_anybody_listens() {
+    let relay = Relay::start();
+    let mut writer = relay.client();
+    writer.accept(&Key::nth(0).sign(now(), 29_999, &[], "into the void"));
+}
+
+#[test]
+fn an_old_ephemeral_event_is_refused() {
+    let relay = Relay::with(&["policy.ephemeral_age_max_secs=60"]);
+    let mut writer = relay.client();
+    writer.accept(&Key::nth(0).sign(now() - 10, 20_000, &[], "fresh"));
+    writer.refuse(
+        &Key::nth(0).sign(now() - 120, 20_000, &[], "stale"),
+        "invalid",
+    );
+}
+
+#[test]
+fn an_expired_event_is_neither_sent_nor_stored() {
+    let relay = Relay::start();
+    let alice = Key::nth(0);
+    let past = (now() - 1).to_string();
+    let expired = alice.sign(now(), 1, &[&["expiration", &past]], "gone");
+    let ephemeral = alice.sign(now(), 20_001, &[&["expiration", &past]], "gone too");
+    assert_eq!(delivered(&relay, &[&expired, &ephemeral]), [""; 0]);
+    relay.client().refuse(&expired, "invalid");
+}
+
+#[test]
+fn an_event_leaves_every_answer_at_the_second_it_expires() {
+    let relay = Relay::start();
+    let mut client = relay.client();
+    let end = now() + 2;
+    let event = Key::nth(0).sign(
+        now(),
+        1,
+        &[&["expiration", &end.to_string()]],
+        "for a moment",
+    );
+    client.accept(&event);
+    let filter = json!({"kinds": [1]});
+    loop {
+        let (before, stored, after) = (now(), client.query(from_ref(&filter)).events, now());
+        if after < end {
+            assert_eq!(stored, from_ref(&event), "still there at {after}");
+        } else if before >= end {
+            assert_eq!(stored, [], "gone at {before}");
+            break;
+        }
+    }
+    assert_eq!(client.count("c", &[filter]), Ok(0));
+    assert_eq!(
+        client
+            .query(&[json!({"ids": [event.id().to_hex()]})])
+            .events,
+        []
+    );
+}
+
+#[test]
+fn a_slow_reader_is_closed_and_nobody_else_waits() {
+    let relay = Relay::with(&["gateway.outbox_bytes_max=65536"]);
+    let mut slow = Client::over(WebSocket::connect_narrow(relay.address(), 4_096));
+    let (mut fast, mut writer) = (relay.client(), relay.client());
+    slow.req("s", &[json!({"kinds": [1]})]);
+    fast.req("s", &[json!({"kinds": [1]})]);
+    // The kernel buffers some megabytes for the slow one; then its queue fills.
+    let text = "x".repeat(50_000);
+    for n in 0..400 {
+        let event = Key::nth(0).sign(1_700_000_000 + n, 1, &[], &text);
+        writer.accept(&event);
+        assert_eq!(fast.next_event("s"), event);
+    }
+    let mut seen = 0;
+    let code = loop {
+        match slow.socket.read(PATIENCE) {
+            Ok(Message::Text(_)) => seen += 1,
+            Ok(Message::Close(code, _)) => break Some(code),
+            Ok(_) => {}
+            // What the kernel still held may have hidden the close frame.
+            Err(_) => break None,
+        }
+    };
+    assert!(seen < 400, "the slow reader got everything");
+    assert!(matches!(code, Some(1008) | None), "{code:?}");
+}
+
+/// A relay that stops reading from its store for a client that doesn't read, with more stored than
+/// the sockets' buffers hold: 400 notes of 30 kB.
+fn relay_with_a_long_answer() -> (Relay, Client) {
+    let relay = Relay::with(&["gateway.outbox_bytes_max=65536"]);
+    let mut writer = relay.client();
+    let text = "x".repeat(30_000);
+    for n in 0..400 {
+        writer.accept(&Key::nth(0).sign(1_700_000_000 + n, 1, &[], &text));
+    }
+    settle(&mut writer);
+    (relay, writer)
+}
+
+/// A client with a small buffer that has asked for notes and stopped after the first of them.
+#[track_caller]
+fn stopped(relay: &Relay) -> (Client, Event) {
+    let mut client = Client::over(WebSocket::connect_narrow(relay.address(), 4_096));
+    client.send_req("s", &[json!({"kinds": [1], "limit": 500})]);
+    let first = client.next_event("s");
+    (client, first)
+}
+
+#[test]
+fn a_reader_that_stops_within_a_long_answer_does_not_stop_others() {
+    let (relay, mut writer) = relay_with_a_long_answer();
+    let mut stopped: Vec<(Client, Event)> = (0..5).map(|_| stopped(&relay)).collect();
+    assert_eq!(
+        writer
+            .query(&[json!({"kinds": [1], "limit": 500})])
+            .events
+            .len(),
+        400
+    );
+    // They read on where they stopped, and get it all.
+    for (client, _) in &mut stopped {
+        assert_eq!(client.stored("s").events.len(), 399);
+    }
+}
+
+#[test]
+fn what_is_committed_while_the_stored_part_is_on_its_way_comes_once() {
+    let (relay, mut writer) = relay_with_a_long_answer();
+    let (mut reader, first) = stopped(&relay);
+    open_fence_unread(&mut reader);
+    // Some lie above everything that is stored, some below what is still to be read.
+    let above = notes(&Key::nth(1), 1_800_000_000, 20);
+    let below = notes(&Key::nth(1), 1_600_000_000, 20);
+    let added = [above, below].concat();
+    for event in &added {
+        writer.accept(event);
+    }
+    let stored = reader.stored("s");
+    assert!(matches!(reader.stored("drained").end, End::Eose(_)));
+    let live = drain(&mut reader, &mut writer);
+    let live: Vec<&Event> = live.iter().map(|(_, event)| event).collect();
+    assert!(
+        live.len() >= 20,
+        "{} live: the reader wasn't stopped",
+        live.len()
+    );
+    let together = id_set(stored.events.iter().chain(live).chain([&first]));
+    assert_eq!(together.len(), 440);
+    assert!(together.is_superset(&id_set(&added)));
+}
+
+/// Sends the REQ that [`drain`] reads from, behind an answer that isn't read yet.
+fn open_fence_unread(client: &mut Client) {
+    client.send_req("drained", &[json!({"kinds": [FENCE_KIND], "limit": 0})]);
+}
+
+#[test]
+fn more_live_events_than_can_be_held_back_end_the_subscription_with_a_reason() {
+    let (relay, mut writer) = relay_with_a_long_answer();
+    let (mut reader, _) = stopped(&relay);
+    let text = "y".repeat(30_000);
+    for n in 0..5 {
+        writer.accept(&Key::nth(1).sign(1_800_000_000 + n, 1, &[], &text));
+    }
+    let End::Closed(reason) = reader.stored("s").end else {
+        panic!("EOSE hides missing events")
+    };
+    assert!(reason.starts_with("error: "), "{reason}");
+}

@@ -1,0 +1,29 @@
+//! Whole relays on port 0: the built binary as a child process, spoken to over real sockets.
+//!
+//! Every test starts its own relay on an empty directory, so that tests run side by side and in
+//! any order. Nothing sleeps: what should come is waited for with a deadline, and what should not
+//! come is shown not to have come before something that had to come after it (a *fence*).
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test stops at what it didn't expect, and says which seed or skip it was"
+)]
+
+mod auth;
+mod clients;
+mod crash;
+mod deflate;
+mod handshake;
+mod http;
+mod limits;
+mod live;
+mod live_writes;
+mod oracle;
+mod private;
+mod reading;
+mod real_events;
+mod shutdown;
+mod support;
+mod tools;
+mod vectors;
+mod websocket;
