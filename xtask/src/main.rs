@@ -1,0 +1,67 @@
+//! Everything a script would do for this repository: `cargo xtask test` runs every check,
+//! `cargo xtask tidy` the checks over the tree, `cargo xtask reference` writes `docs/reference/`.
+//!
+//! `.ci/run` calls `cargo xtask test` and nothing else, so what passes here passes there.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line tool speaks to its terminal"
+)]
+
+mod reference;
+mod shell;
+mod test;
+mod tidy;
+mod tools;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Checks and generators of this repository"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Installs what the checks need and runs all of them; fails if one fails.
+    Test {
+        /// Run this stage alone; may be given several times.
+        #[arg(long, value_name = "STAGE")]
+        only: Vec<test::Stage>,
+    },
+    /// Checks the tree: dependency direction, docs, changelog, links, sizes, words.
+    Tidy,
+    /// Writes docs/reference/ from what the binary says of itself.
+    Reference {
+        /// Write nothing; fail if a page is not up to date.
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
+        Task::Test { only } => test::run(&only),
+        Task::Tidy => tidy::run(),
+        Task::Reference { check: false } => reference::write(),
+        Task::Reference { check: true } => reference::check(),
+    }
+}

@@ -1,0 +1,102 @@
+//! What the checks need and a fresh machine lacks, installed by the ordinary package clients.
+//!
+//! Each is installed once for a version and left alone after: a stamp beside it says which.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use anyhow::{Context, Result};
+
+use crate::shell;
+
+/// The version of cargo-deny that is installed and used.
+const CARGO_DENY: &str = "0.20.2";
+
+/// Where the JavaScript client tests live, with `package.json` and `package-lock.json`.
+const CLIENTS: &str = "tests/clients";
+
+/// Makes sure that a component of the Rust toolchain is there, by `rustup` if need be.
+///
+/// Returns why not, if it can't be had.
+pub(crate) fn component(subcommand: &str, component: &str) -> Option<String> {
+    let present = || shell::succeeds(shell::cargo(subcommand).arg("--version"));
+    if present() {
+        return None;
+    }
+    let added = shell::run(shell::command("rustup").args(["component", "add", component]));
+    match added {
+        Ok(()) if present() => None,
+        Ok(()) => Some(format!("cargo {subcommand} does not run")),
+        Err(error) => Some(format!("no {component}: {error:#}")),
+    }
+}
+
+/// The cargo-deny of our version, built from the registry on first use (some minutes).
+///
+/// # Errors
+///
+/// It can't be built, or the tools directory can't be written.
+pub(crate) fn cargo_deny() -> Result<Command> {
+    let directory = directory()?;
+    let program = directory.join("bin/cargo-deny");
+    let stamp = directory.join("cargo-deny.version");
+    let installed = fs::read_to_string(&stamp).is_ok_and(|version| version == CARGO_DENY);
+    if !installed || !program.exists() {
+        fs::create_dir_all(&directory)
+            .with_context(|| format!("can't create {}", directory.display()))?;
+        shell::run(
+            shell::cargo("install")
+                .args([
+                    "cargo-deny",
+                    "--version",
+                    CARGO_DENY,
+                    "--locked",
+                    "--force",
+                    "--quiet",
+                ])
+                .arg("--root")
+                .arg(&directory)
+                // Outside the workspace, or its toolchain and target settings would apply.
+                .current_dir(&directory),
+        )?;
+        fs::write(&stamp, CARGO_DENY)
+            .with_context(|| format!("can't write {}", stamp.display()))?;
+    }
+    Ok(shell::command(program))
+}
+
+/// Installs the npm packages of the client tests exactly as locked.
+///
+/// Returns why not, if they can't be had for lack of npm.
+///
+/// # Errors
+///
+/// The lock is missing or stale, or the registry can't be reached.
+pub(crate) fn client_packages() -> Result<Option<String>> {
+    let directory = shell::root().join(CLIENTS);
+    let lock = fs::read_to_string(directory.join("package-lock.json"))
+        .with_context(|| format!("{CLIENTS}/package-lock.json"))?;
+    let stamp = directory.join("node_modules/.installed-lock");
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == lock) {
+        println!("{CLIENTS}: as locked");
+        return Ok(None);
+    }
+    if !shell::succeeds(shell::command("npm").arg("--version")) {
+        return Ok(Some("npm is not installed".to_owned()));
+    }
+    shell::run(
+        shell::command("npm")
+            .args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"])
+            .current_dir(&directory),
+    )?;
+    fs::write(&stamp, lock).with_context(|| format!("can't write {}", stamp.display()))?;
+    Ok(None)
+}
+
+/// Where tools are kept: `XTASK_TOOLS_DIR`, or `~/.cache/heliograph/tools`.
+fn directory() -> Result<PathBuf> {
+    if let Some(directory) = shell::variable("XTASK_TOOLS_DIR") {
+        return Ok(PathBuf::from(directory));
+    }
+    let home = shell::variable("HOME").context("neither XTASK_TOOLS_DIR nor HOME is set")?;
+    Ok(PathBuf::from(home).join(".cache/heliograph/tools"))
+}
