@@ -37,7 +37,7 @@ settings! {
         /// (NIP-11).
         name: String = "Heliograph", "text", text(1..=29), reload;
         /// What the relay is for, in a sentence or two, without line breaks.
-        description: Option<String> = "", "text", optional_text(1_000), reload;
+        description: Option<String> = "A Nostr relay running Heliograph.", "text", optional_text(1_000), reload;
         /// The URLs that this relay answers to: clients name one of them to authenticate (NIP-42)
         /// and in a request to vanish (NIP-62). Empty: derived from `gateway.listen`, which is
         /// right for a relay on the same machine only.

@@ -45,7 +45,7 @@ const APPLY_SLICE: usize = 64;
 /// How much the index may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecentOptions {
-    /// Events indexed at most, about 100 bytes each beside their texts; at most 2^30 are taken.
+    /// Events indexed at most, about 120 bytes each beside their texts; at most 2^30 are taken.
     /// Past it the oldest are evicted and the floor rises.
     pub events_max: usize,
     /// Memory for texts at most, in bytes. Past it the oldest texts are dropped; their events are

@@ -9,7 +9,7 @@ use heliograph_store::{
     conformance::{NOW, Rng, collect, random_events, random_filter, relay_urls},
 };
 
-use crate::{Applied, Recent, RecentOptions, RecentScan};
+use crate::{Applied, Recent, RecentOptions, RecentScan, warm};
 
 fn block_on<F: Future>(future: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
@@ -39,6 +39,8 @@ struct Model {
     committed: Vec<EventId>,
     delivered: HashSet<EventId>,
     readings: Vec<Reading>,
+    /// A page of the archive that isn't taken in yet, and may have grown old.
+    page: Option<warm::Reading>,
 }
 
 impl Model {
@@ -63,6 +65,7 @@ impl Model {
             committed: Vec::new(),
             delivered: HashSet::new(),
             readings: Vec::new(),
+            page: None,
         }
     }
 
@@ -268,6 +271,24 @@ impl Model {
         }
     }
 
+    /// Reads a page of the archive, or takes in the one that was read a while ago.
+    async fn warm(&mut self) {
+        let rows = 1 + self.rng.index(15);
+        let Some(page) = self.page.take() else {
+            self.page = self
+                .recent
+                .read_older(rows)
+                .await
+                .expect("memory doesn't fail");
+            return;
+        };
+        self.recent.take_reading(&page);
+        for reading in &mut self.readings {
+            // As with a late event: what removes them may still be pending.
+            reading.seen.extend(page.ids());
+        }
+    }
+
     async fn run(mut self) {
         let early = self.rng.index(200);
         self.commit(early).await;
@@ -284,13 +305,7 @@ impl Model {
                 }
                 3..6 => self.apply(),
                 6 if self.readings.len() < 5 && !self.events.is_empty() => self.begin().await,
-                7 => {
-                    let rows = 1 + self.rng.index(15);
-                    self.recent
-                        .warm_step(rows)
-                        .await
-                        .expect("memory doesn't fail");
-                }
+                7 => self.warm().await,
                 _ => self.read().await,
             }
             self.check_floor().await;
@@ -318,4 +333,21 @@ fn random_histories_agree_with_the_archive() {
     for seed in 0..150 {
         block_on(Model::new(seed).run());
     }
+}
+
+#[test]
+fn what_an_operator_removes_while_a_page_is_read_stays_away() {
+    block_on(async {
+        let archive = MemoryStore::new(relay_urls());
+        let recent = Recent::new(archive.clone(), RecentOptions::default(), relay_urls());
+        let events = random_events(&mut Rng::new(1), 20, false);
+        archive.write(events).await.expect("memory doesn't fail");
+        let page = recent.read_older(100).await.expect("memory doesn't fail");
+        let page = page.expect("nothing was read yet");
+        let gone = page.ids().next().expect("something is stored");
+        recent.remove(&[gone]);
+        assert!(!recent.take_reading(&page), "the page is read again");
+        assert!(!recent.known(&gone));
+        assert_eq!(recent.floor(), None);
+    });
 }

@@ -12,6 +12,21 @@ use crate::{
     state::{Memory, State, Warm},
 };
 
+/// A page of the archive, and what was known when its reading began.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    page: Page,
+    after: Option<Position>,
+    memory: Memory,
+}
+
+#[cfg(test)]
+impl Reading {
+    pub(crate) fn ids(&self) -> impl Iterator<Item = heliograph_protocol::EventId> {
+        self.page.events.iter().map(|event| *event.id())
+    }
+}
+
 impl<S: EventStore> Recent<S> {
     /// Reads the next at most `rows` events from the archive, `1..`, and lowers the floor. Whether
     /// the index is filled: all of the archive is in it, or as much as it may hold.
@@ -24,18 +39,21 @@ impl<S: EventStore> Recent<S> {
     ///
     /// Those of the archive; nothing changed, and the step may be repeated.
     pub async fn warm_step(&self, rows: usize) -> Result<bool, StoreError> {
+        match self.read_older(rows.max(1)).await? {
+            Some(reading) => Ok(self.take_reading(&reading)),
+            None => Ok(true),
+        }
+    }
+
+    /// Reads the next page; `None` if the index is filled.
+    pub(crate) async fn read_older(&self, rows: usize) -> Result<Option<Reading>, StoreError> {
         let (after, memory) = {
             let state = self.shared.state.read();
             match state.warm {
-                Warm::Done => return Ok(true),
+                Warm::Done => return Ok(None),
                 Warm::Reading(after) => (after, state.memory()),
             }
         };
-        let page = self.read_older(after, rows.max(1)).await?;
-        Ok(self.take_page(&page, after, memory))
-    }
-
-    async fn read_older(&self, after: Option<Position>, rows: usize) -> Result<Page, StoreError> {
         let mut scan = self.shared.archive.scan(ScanRequest {
             filter: Arc::new(Filter::default()),
             after: after.map(|(time, id)| (time.0, id)),
@@ -46,12 +64,24 @@ impl<S: EventStore> Recent<S> {
         loop {
             let page = scan.next(rows).await?;
             if !page.events.is_empty() || page.end.is_some() {
-                return Ok(page);
+                return Ok(Some(Reading {
+                    page,
+                    after,
+                    memory,
+                }));
             }
         }
     }
 
-    fn take_page(&self, page: &Page, after: Option<Position>, memory: Memory) -> bool {
+    /// Adds what was read, unless that can't be told from what was removed meanwhile. Whether the
+    /// index is filled.
+    pub(crate) fn take_reading(&self, reading: &Reading) -> bool {
+        let Reading {
+            page,
+            after,
+            memory,
+        } = reading;
+        let (after, memory) = (*after, *memory);
         let mut state = self.shared.state.write();
         let mut oldest = after;
         let mut wanted = true;

@@ -12,7 +12,6 @@ use smallvec::SmallVec;
 
 use crate::{
     codec::{Codec, Encoder},
-    environment::{Table, Tables},
     error::Fault,
     layout::{
         Index, Key, NO_SEQ, Seat, address_key, author_prefix, deleted_id_key, expires_key, handle,
@@ -20,6 +19,7 @@ use crate::{
     },
     lookup::Snapshot,
     overlay::{Level, expires},
+    tables::{Table, Tables},
 };
 
 type Entry = SmallVec<[u8; 18]>;

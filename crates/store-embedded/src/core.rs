@@ -5,10 +5,7 @@
 
 use std::{
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -109,14 +106,17 @@ impl Viewable for Core {
         let levels = self.levels.read();
         // Under the lock: what the flusher commits from here on is still in the levels below.
         let txn = self.environment.read()?;
-        let frozen = levels
-            .frozen
-            .as_ref()
-            .map(|frozen| Arc::clone(&frozen.level));
-        let levels = std::iter::once(Arc::clone(&levels.active))
-            .chain(frozen)
+        let frozen = levels.frozen.as_ref();
+        let frozen_segment = frozen.map(|frozen| frozen.segment);
+        let levels = std::iter::once(&levels.active)
+            .chain(frozen.map(|frozen| &frozen.level))
+            .cloned()
             .collect();
-        Ok(View { txn, levels })
+        Ok(View {
+            txn,
+            levels,
+            frozen_segment,
+        })
     }
 
     fn relay_urls(&self) -> &RelayUrls {

@@ -10,12 +10,12 @@ use heliograph_protocol::{Event, EventId, Filter, Timestamp};
 use smallvec::SmallVec;
 
 use crate::{
-    environment::{Table, Tables},
     error::Fault,
     layout::{Handle, Index, Key, NO_SEQ, Place, Row, read_rows},
     lookup::Snapshot,
     overlay::Position,
     plan::Merge,
+    tables::{Table, Tables},
 };
 
 /// Rows that one refill of a cursor keeps at most.
@@ -120,7 +120,7 @@ impl Clock {
     /// Whether rows or time are used up. Looks at the time now and then.
     pub(crate) fn is_over(&mut self) -> bool {
         self.checks += 1;
-        if self.checks.is_multiple_of(16) {
+        if self.checks.is_multiple_of(4) {
             self.over |= Instant::now() >= self.deadline;
         }
         self.over || self.rows >= self.rows_left

@@ -7,19 +7,17 @@ use std::{
     time::Duration,
 };
 
-use heed::{
-    Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls, types::Bytes,
-};
+use heed::{Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use rustix::io::Errno;
 
 use crate::{
     codec::Codec,
     error::{Fault, OpenError},
-    layout::{SCHEMA, meta, number},
-    log::sync_dir,
+    files::{is_device_full, make_dir, remove_dir, reserve_lock_file, sync_dir},
+    layout::meta,
+    tables::{Tables, check_schema},
 };
-
-pub(crate) type Table = Database<Bytes, Bytes>;
 
 /// Steps by which the map grows at most.
 const MAP_STEP_MAX: usize = 16 << 30;
@@ -27,24 +25,6 @@ const MAP_STEP_MAX: usize = 16 << 30;
 const READERS_MAX: u32 = 512;
 const TABLES_MAX: u32 = 16;
 const CLOSE_WAIT: Duration = Duration::from_secs(10);
-
-/// The tables of [`crate::layout`].
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Tables {
-    pub(crate) payload: Table,
-    pub(crate) by_id: Table,
-    pub(crate) by_author: Table,
-    pub(crate) by_kind: Table,
-    pub(crate) by_time: Table,
-    pub(crate) by_tag: Table,
-    pub(crate) seats: Table,
-    pub(crate) deleted_ids: Table,
-    pub(crate) deleted_addresses: Table,
-    pub(crate) vanished: Table,
-    pub(crate) expires: Table,
-    pub(crate) kinds: Table,
-    pub(crate) meta: Table,
-}
 
 /// The open database. Whoever holds a [`ReadTxn`] keeps the map from being resized.
 #[derive(Debug)]
@@ -68,6 +48,10 @@ enum Mode {
 #[derive(Debug)]
 struct Slot {
     open: Option<Opened>,
+    /// How many times the database was opened.
+    epoch: u64,
+    /// Closed for good. Otherwise a database that isn't open couldn't be opened again so far.
+    closed: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -83,7 +67,15 @@ pub(crate) struct ReadTxn<'a> {
     pub(crate) tables: Tables,
     pub(crate) codec: Arc<Codec>,
     // After the transaction: fields drop in order.
-    _gate: RwLockReadGuard<'a, Slot>,
+    gate: RwLockReadGuard<'a, Slot>,
+}
+
+impl ReadTxn<'_> {
+    /// Which state of the database this is: no two states have the same. LMDB's own numbers begin
+    /// anew in a compacted database.
+    pub(crate) fn generation(&self) -> (u64, usize) {
+        (self.gate.epoch, self.txn.id())
+    }
 }
 
 impl std::ops::Deref for ReadTxn<'_> {
@@ -101,8 +93,13 @@ impl Environment {
     ///
     /// [`OpenError`], among others for a newer schema.
     pub(crate) fn open(dir: &Path, map_bytes_initial: usize) -> Result<Self, OpenError> {
-        fs::create_dir_all(dir).map_err(OpenError::io(dir))?;
-        Self::with_mode(dir, Mode::Own { map_bytes_initial })
+        make_dir(dir)?;
+        let environment = Self::with_mode(dir, Mode::Own { map_bytes_initial })?;
+        // Before anything is taken from the log because the database has it.
+        for dir in [dir, parent(dir)] {
+            sync_dir(dir).map_err(OpenError::io(dir))?;
+        }
+        Ok(environment)
     }
 
     /// Opens it read-only, while another process may write.
@@ -119,7 +116,11 @@ impl Environment {
 
     fn with_mode(dir: &Path, mode: Mode) -> Result<Self, OpenError> {
         let opened = Opened::open(dir, mode)?;
-        let slot = RwLock::new(Slot { open: Some(opened) });
+        let slot = RwLock::new(Slot {
+            open: Some(opened),
+            epoch: 0,
+            closed: false,
+        });
         Ok(Self {
             dir: dir.to_owned(),
             mode,
@@ -132,7 +133,11 @@ impl Environment {
     pub(crate) fn read(&self) -> Result<ReadTxn<'_>, Fault> {
         loop {
             let gate = self.slot.read();
-            let opened = gate.open.as_ref().ok_or(Fault::Closed)?;
+            let Some(opened) = &gate.open else {
+                drop(gate);
+                self.recover()?;
+                continue;
+            };
             match opened.env.clone().static_read_txn() {
                 Ok(txn) => {
                     if self.mode == Mode::Look
@@ -148,7 +153,7 @@ impl Environment {
                         txn,
                         tables,
                         codec,
-                        _gate: gate,
+                        gate,
                     });
                 }
                 Err(heed::Error::Mdb(MdbError::MapResized)) => {
@@ -167,6 +172,7 @@ impl Environment {
         mut work: impl FnMut(&mut RwTxn<'_>, &Tables, &Codec) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
         let _writer = self.write.lock();
+        self.recover()?;
         if self.is_nearly_full()? {
             self.grow()?;
         }
@@ -177,6 +183,13 @@ impl Environment {
                     // LMDB gives an environment up when its meta page couldn't be written.
                     self.reopen(|| Ok(()))?;
                     return Err(Fault::Corrupt("the database had to be opened again"));
+                }
+                // LMDB's word for a write that had room for a part only.
+                Err(Fault::Database(heed::Error::Io(error)))
+                    if Errno::from_io_error(&error) == Some(Errno::IO)
+                        && is_device_full(&self.dir) =>
+                {
+                    return Err(Fault::Io(Errno::NOSPC.into()));
                 }
                 result => return result,
             }
@@ -252,15 +265,38 @@ impl Environment {
         let mut slot = self.slot.write();
         close(&mut slot)?;
         let result = between();
+        self.open_again(&mut slot)?;
+        result
+    }
+
+    /// Opens the database again if that failed before.
+    fn recover(&self) -> Result<(), Fault> {
+        if self.slot.read().open.is_some() {
+            return Ok(());
+        }
+        let mut slot = self.slot.write();
+        if slot.closed {
+            return Err(Fault::Closed);
+        }
+        if slot.open.is_none() {
+            self.open_again(&mut slot)?;
+        }
+        Ok(())
+    }
+
+    fn open_again(&self, slot: &mut Slot) -> Result<(), Fault> {
         let opened = Opened::open(&self.dir, self.mode);
         slot.open = Some(opened.map_err(|error| Fault::Io(io::Error::other(error)))?);
-        result
+        slot.epoch += 1;
+        Ok(())
     }
 
     /// Closes the database for good; later calls answer [`Fault::Closed`].
     pub(crate) fn close(&self) {
         let _writer = self.write.lock();
-        if let Err(fault) = close(&mut self.slot.write()) {
+        let mut slot = self.slot.write();
+        slot.closed = true;
+        if let Err(fault) = close(&mut slot) {
             tracing::warn!(error = %fault, "database not closed in time");
         }
     }
@@ -271,16 +307,19 @@ impl Environment {
     pub(crate) fn compact(&self) -> Result<(u64, u64), Fault> {
         let _writer = self.write.lock();
         let copy = compact_dir(&self.dir);
-        let parent = self.dir.parent().unwrap_or(Path::new("."));
+        let parent = parent(&self.dir);
         remove_dir(&copy)?;
         fs::create_dir(&copy)?;
         let before = self.file_bytes();
-        let copied = self.copy_to(&copy.join("data.mdb"));
+        // Everything that opening it takes, so that it can be opened once the two are exchanged.
+        let copied = self
+            .copy_to(&copy.join("data.mdb"))
+            .and_then(|()| Ok(reserve_lock_file(&copy)?))
+            .and_then(|()| Ok(sync_dir(&copy)?));
         if let Err(fault) = copied {
             drop(remove_dir(&copy));
             return Err(fault);
         }
-        sync_dir(&copy)?;
         self.reopen(|| {
             use rustix::fs::{CWD, RenameFlags, renameat_with};
             renameat_with(CWD, &copy, CWD, &self.dir, RenameFlags::EXCHANGE)
@@ -333,11 +372,8 @@ pub(crate) fn compact_dir(dir: &Path) -> PathBuf {
     dir.with_extension("compact")
 }
 
-pub(crate) fn remove_dir(dir: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+fn parent(dir: &Path) -> &Path {
+    dir.parent().unwrap_or(Path::new("."))
 }
 
 fn round_up(bytes: usize) -> usize {
@@ -348,22 +384,24 @@ fn round_up(bytes: usize) -> usize {
 impl Opened {
     fn open(dir: &Path, mode: Mode) -> Result<Self, OpenError> {
         let database = |error: heed::Error| OpenError::from(Fault::from(error));
+        if mode != Mode::Look {
+            reserve_lock_file(dir).map_err(OpenError::io(dir.join("lock.mdb")))?;
+        }
         let env = open_env(dir, mode).map_err(database)?;
-        let tables = match mode {
-            Mode::Own { .. } => {
+        let txn = env.read_txn().map_err(database)?;
+        check_schema(&env, &txn)?;
+        let tables = Tables::open(&env, &txn).map_err(database)?;
+        // Handles opened in a read transaction last only if it is committed.
+        txn.commit().map_err(database)?;
+        let tables = match (tables, mode) {
+            // Nothing is written if all is there: a full disk must not keep it from being read.
+            (Some(tables), _) => tables,
+            (None, Mode::Look) => return Err(OpenError::Absent(dir.to_owned())),
+            (None, Mode::Own { .. }) => {
                 let mut txn = env.write_txn().map_err(database)?;
-                check_schema(&env, &txn)?;
                 let tables = Tables::create(&env, &mut txn).map_err(database)?;
                 txn.commit().map_err(database)?;
                 tables
-            }
-            Mode::Look => {
-                let txn = env.read_txn().map_err(database)?;
-                check_schema(&env, &txn)?;
-                let tables = Tables::open(&env, &txn).map_err(database)?;
-                // Handles opened in a read transaction last only if it is committed.
-                txn.commit().map_err(database)?;
-                tables.ok_or_else(|| OpenError::Absent(dir.to_owned()))?
             }
         };
         let txn = env.read_txn().map_err(database)?;
@@ -392,99 +430,4 @@ fn open_env(dir: &Path, mode: Mode) -> heed::Result<Env<WithoutTls>> {
     // SAFETY: the directory belongs to this program: the owner holds the `lock` file beside it, and
     // nothing truncates the file; lookers take LMDB's own reader slots.
     unsafe { options.open(dir) }
-}
-
-fn check_schema<T>(env: &Env<WithoutTls>, txn: &RoTxn<'_, T>) -> Result<(), OpenError>
-where
-    for<'a> RoTxn<'a, T>: std::ops::Deref<Target = RoTxn<'a>>,
-{
-    let database = |error: heed::Error| OpenError::from(Fault::from(error));
-    let table: Option<Table> = env.open_database(txn, Some("meta")).map_err(database)?;
-    let Some(table) = table else { return Ok(()) };
-    let Some(value) = table.get(txn, meta::SCHEMA).map_err(database)? else {
-        return Ok(());
-    };
-    let found = value.try_into().map_or(u32::MAX, u32::from_be_bytes);
-    if found > SCHEMA {
-        return Err(OpenError::NewerSchema {
-            found,
-            known: SCHEMA,
-        });
-    }
-    Ok(())
-}
-
-impl Tables {
-    fn create(env: &Env<WithoutTls>, txn: &mut RwTxn<'_>) -> heed::Result<Self> {
-        let mut table = |name| env.create_database(txn, Some(name));
-        let tables = Self {
-            payload: table("payload")?,
-            by_id: table("by_id")?,
-            by_author: table("by_author")?,
-            by_kind: table("by_kind")?,
-            by_time: table("by_time")?,
-            by_tag: table("by_tag")?,
-            seats: table("seats")?,
-            deleted_ids: table("deleted_ids")?,
-            deleted_addresses: table("deleted_addresses")?,
-            vanished: table("vanished")?,
-            expires: table("expires")?,
-            kinds: table("kinds")?,
-            meta: table("meta")?,
-        };
-        tables.meta.put(txn, meta::SCHEMA, &SCHEMA.to_be_bytes())?;
-        Ok(tables)
-    }
-
-    fn open(env: &Env<WithoutTls>, txn: &RoTxn<'_>) -> heed::Result<Option<Self>> {
-        let table = |name| env.open_database(txn, Some(name));
-        let open = || -> heed::Result<Option<Self>> {
-            let (Some(payload), Some(by_id), Some(by_author), Some(by_kind), Some(by_time)) = (
-                table("payload")?,
-                table("by_id")?,
-                table("by_author")?,
-                table("by_kind")?,
-                table("by_time")?,
-            ) else {
-                return Ok(None);
-            };
-            let (Some(by_tag), Some(seats), Some(deleted_ids), Some(deleted_addresses)) = (
-                table("by_tag")?,
-                table("seats")?,
-                table("deleted_ids")?,
-                table("deleted_addresses")?,
-            ) else {
-                return Ok(None);
-            };
-            let (Some(vanished), Some(expires), Some(kinds), Some(meta)) = (
-                table("vanished")?,
-                table("expires")?,
-                table("kinds")?,
-                table("meta")?,
-            ) else {
-                return Ok(None);
-            };
-            Ok(Some(Self {
-                payload,
-                by_id,
-                by_author,
-                by_kind,
-                by_time,
-                by_tag,
-                seats,
-                deleted_ids,
-                deleted_addresses,
-                vanished,
-                expires,
-                kinds,
-                meta,
-            }))
-        };
-        open()
-    }
-
-    /// A number in `meta`, 0 if it was never written.
-    pub(crate) fn number(&self, txn: &RoTxn<'_>, name: &[u8]) -> Result<u64, Fault> {
-        Ok(self.meta.get(txn, name)?.and_then(number).unwrap_or(0))
-    }
 }

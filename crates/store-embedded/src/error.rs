@@ -26,6 +26,14 @@ pub enum OpenError {
     /// There is no store in the directory.
     #[error("no store in {0}")]
     Absent(PathBuf),
+    /// The log says that there was a database; what stands in its place is new.
+    #[error("the database {path} is missing: the log goes on from its segment {segment}")]
+    Lost {
+        /// Where it should be.
+        path: PathBuf,
+        /// The oldest segment of the log.
+        segment: u64,
+    },
     /// The write-ahead log is damaged in a place that a crash can't damage.
     #[error("the log is damaged: {path}, byte {offset}: {reason}")]
     Log {

@@ -17,6 +17,7 @@ use crate::{
     error::Fault,
     layout::meta,
     log::remove_segments,
+    priority::give_way,
 };
 
 /// How long to wait after a failure.
@@ -105,6 +106,7 @@ fn write_frozen(core: &Core, frozen: &Frozen) -> Result<(), Fault> {
     #[cfg(test)]
     match core.flush_errno.load(Ordering::SeqCst) {
         0 => {}
+        i32::MIN => panic!("asked for by a test"),
         errno => return Err(io::Error::from_raw_os_error(errno).into()),
     }
     let level = frozen.level.read();
@@ -177,8 +179,23 @@ fn samples(core: &Core) -> Result<Option<Vec<Bytes>>, Fault> {
 
 /// Starts the thread.
 pub(crate) fn start(core: &Arc<Core>) -> io::Result<std::thread::JoinHandle<()>> {
-    let core = Arc::clone(core);
+    let ending = Ending(Arc::clone(core));
     std::thread::Builder::new()
         .name("store-flush".to_owned())
-        .spawn(move || run(&core))
+        .spawn(move || {
+            give_way();
+            run(&ending.0);
+        })
+}
+
+/// Nobody may wait for a thread that has panicked.
+struct Ending(Arc<Core>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.broken.store(true, Ordering::Release);
+            report(&self.0, Some(StoreError::Closed));
+        }
+    }
 }

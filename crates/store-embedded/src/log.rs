@@ -18,7 +18,10 @@ use std::{
 
 use heliograph_protocol::Event;
 
-use crate::error::{OpenError, is_full};
+use crate::{
+    error::{OpenError, is_full},
+    files::sync_dir,
+};
 
 const MAGIC: &[u8; 8] = b"heliolog";
 const VERSION: u32 = 1;
@@ -33,10 +36,13 @@ pub(crate) const RECORD_HEADER: usize = 12;
 pub(crate) struct LogWriter {
     dir: PathBuf,
     sync: bool,
-    file: File,
+    /// Absent until there is room for it.
+    file: Option<File>,
     number: u64,
     /// Bytes of the segment that are good: everything acknowledged lies below.
     len: u64,
+    /// Nobody knows what the segment ends with: it has to stay the newest.
+    broken: bool,
     buffer: Vec<u8>,
     #[cfg(test)]
     pub(crate) faults: Arc<faults::Faults>,
@@ -82,19 +88,27 @@ pub(crate) struct Segment {
 }
 
 impl LogWriter {
-    /// Starts segment `number`, which must not exist.
+    /// Starts segment `number`, which must not exist. If the device is full, the first append does it.
     ///
     /// # Errors
     ///
     /// Those of the file system; an unfinished file is removed.
     pub(crate) fn create(dir: &Path, number: u64, sync: bool) -> io::Result<Self> {
-        let file = create_segment(dir, number, sync)?;
+        let file = match create_segment(dir, number, sync) {
+            Ok(file) => Some(file),
+            Err(error) if is_full(&error) => {
+                tracing::warn!(%error, "no space left for the log, writes are refused until there is");
+                None
+            }
+            Err(error) => return Err(error),
+        };
         Ok(Self {
             dir: dir.to_owned(),
             sync,
             file,
             number,
             len: SEGMENT_HEADER as u64,
+            broken: false,
             buffer: Vec::new(),
             #[cfg(test)]
             faults: Arc::default(),
@@ -118,6 +132,7 @@ impl LogWriter {
             if is_full(&error) {
                 return Err(self.take_back(error));
             }
+            self.broken = true;
             return Err(AppendError::Broken(error));
         }
         self.len += self.buffer.len() as u64;
@@ -143,43 +158,54 @@ impl LogWriter {
     }
 
     fn write(&mut self) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(create_segment(&self.dir, self.number, self.sync)?),
+        };
         #[cfg(test)]
-        self.faults.on_write(&mut self.file, &self.buffer)?;
-        self.file.write_all(&self.buffer)
+        self.faults.on_write(file, &self.buffer)?;
+        file.write_all(&self.buffer)
     }
 
     fn sync_data(&self) -> io::Result<()> {
         #[cfg(test)]
         self.faults.on_sync()?;
-        self.file.sync_data()
+        self.file.as_ref().map_or(Ok(()), File::sync_data)
     }
 
     /// Cuts what a failed append left.
     fn take_back(&mut self, error: io::Error) -> AppendError {
-        let cut = self.file.set_len(self.len).and_then(|()| {
-            io::Seek::seek(&mut self.file, io::SeekFrom::Start(self.len))?;
-            if self.sync {
-                self.file.sync_data()
-            } else {
-                Ok(())
-            }
+        let cut = self.file.as_mut().map_or(Ok(()), |file| {
+            #[cfg(test)]
+            self.faults.on_cut()?;
+            file.set_len(self.len)?;
+            io::Seek::seek(file, io::SeekFrom::Start(self.len))?;
+            if self.sync { file.sync_data() } else { Ok(()) }
         });
         match cut {
-            Err(error) => AppendError::Broken(error),
+            Err(error) => {
+                self.broken = true;
+                AppendError::Broken(error)
+            }
             Ok(()) if is_full(&error) => AppendError::Full,
             Ok(()) => AppendError::Failed(error),
         }
     }
 
-    /// Starts the next segment and returns the number of the one that is now complete.
+    /// Starts the next segment and returns the number of the one that is now complete. A broken
+    /// segment is complete as it is: nothing is appended any more, and a torn end is no damage only
+    /// in the newest segment.
     ///
     /// # Errors
     ///
     /// Those of the file system; appending goes on in the old segment.
     pub(crate) fn rotate(&mut self) -> io::Result<u64> {
+        if self.broken {
+            return Ok(self.number);
+        }
         let file = create_segment(&self.dir, self.number + 1, self.sync)?;
         let complete = self.number;
-        self.file = file;
+        self.file = Some(file);
         self.number += 1;
         self.len = SEGMENT_HEADER as u64;
         Ok(complete)
@@ -215,11 +241,6 @@ fn create_segment(dir: &Path, number: u64, sync: bool) -> io::Result<File> {
             drop(fs::remove_file(&path));
         }
     })
-}
-
-/// Makes file names in `dir` durable.
-pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }
 
 /// The file of a segment.
@@ -400,6 +421,8 @@ pub(crate) mod faults {
         /// Bytes that a failing write leaves in the file.
         pub(crate) write_partial: AtomicUsize,
         pub(crate) sync_errno: AtomicI32,
+        /// What cutting off a failed append answers.
+        pub(crate) cut_errno: AtomicI32,
     }
 
     impl Faults {
@@ -414,10 +437,18 @@ pub(crate) mod faults {
         }
 
         pub(super) fn on_sync(&self) -> io::Result<()> {
-            match self.sync_errno.load(Ordering::SeqCst) {
-                0 => Ok(()),
-                errno => Err(io::Error::from_raw_os_error(errno)),
-            }
+            answer(&self.sync_errno)
+        }
+
+        pub(super) fn on_cut(&self) -> io::Result<()> {
+            answer(&self.cut_errno)
+        }
+    }
+
+    fn answer(errno: &AtomicI32) -> io::Result<()> {
+        match errno.load(Ordering::SeqCst) {
+            0 => Ok(()),
+            errno => Err(io::Error::from_raw_os_error(errno)),
         }
     }
 }

@@ -10,10 +10,10 @@ use heliograph_store::rules::{self, Effect, Guards};
 
 use crate::{
     codec::{Decoded, Decoder},
-    environment::Tables,
     error::Fault,
     layout::{Seat, address_key, deleted_id_key, handle, number},
     overlay::{Change, Level},
+    tables::Tables,
 };
 
 /// The database at one moment.

@@ -70,10 +70,9 @@ impl EmbeddedReader {
     pub fn open(dir: &Path, relay_urls: RelayUrls) -> Result<Self, OpenError> {
         let database_dir = dir.join(DATABASE_DIR);
         let data_file = database_dir.join("data.mdb");
+        // First, so that an exchange in between is noticed.
+        let inode = fs::metadata(&data_file).map_or(0, |meta| meta.ino());
         let environment = Environment::look(&database_dir)?;
-        let inode = fs::metadata(&data_file)
-            .map_err(OpenError::io(&data_file))?
-            .ino();
         let core = Arc::new(LookCore {
             environment,
             data_file,
@@ -141,8 +140,9 @@ impl Viewable for LookCore {
                 },
             };
             let txn = self.environment.read()?;
-            // Segments go only after the database has said so: none went if it says the same.
-            if self.flushed(&txn)? != flushed {
+            // Segments go only after the database has said so: none went if it says the same, and
+            // still is the one that is written to.
+            if self.flushed(&txn)? != flushed || self.is_exchanged()? {
                 continue;
             }
             let level = match known {
@@ -157,6 +157,7 @@ impl Viewable for LookCore {
             return Ok(View {
                 txn,
                 levels: vec![level],
+                frozen_segment: None,
             });
         }
         Err(Fault::Io(io::Error::other(
@@ -179,10 +180,15 @@ impl LookCore {
     /// Opens the new file if the old one was exchanged.
     fn follow_compaction(&self) -> Result<(), Fault> {
         let inode = fs::metadata(&self.data_file)?.ino();
-        if self.inode.swap(inode, Ordering::AcqRel) != inode {
+        if self.inode.load(Ordering::Acquire) != inode {
             self.environment.reopen(|| Ok(()))?;
+            self.inode.store(inode, Ordering::Release);
         }
         Ok(())
+    }
+
+    fn is_exchanged(&self) -> Result<bool, Fault> {
+        Ok(self.inode.load(Ordering::Acquire) != fs::metadata(&self.data_file)?.ino())
     }
 
     fn build(&self, txn: &ReadTxn<'_>, events: &[Arc<Event>]) -> Result<Level, Fault> {

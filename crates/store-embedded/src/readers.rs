@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::{
     error::Fault,
     lookup::{Snapshot, is_visible},
+    priority::give_way,
     scan::{Answer, ScanState, Viewable},
 };
 
@@ -81,7 +82,12 @@ impl Pool {
             let (worker, store) = (Arc::clone(&pool), Arc::clone(store));
             let express = number == 0 && threads > 1;
             let thread = thread::Builder::new().name(format!("store-read-{number}"));
-            let thread = thread.spawn(move || worker.work(&*store, express))?;
+            let thread = thread.spawn(move || {
+                if !express {
+                    give_way();
+                }
+                worker.work(&*store, express);
+            })?;
             pool.threads.lock().push(thread);
         }
         Ok(pool)

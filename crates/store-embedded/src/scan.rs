@@ -31,6 +31,8 @@ const TRIAL_ROWS_MIN: u64 = 128;
 pub(crate) struct View<'a> {
     pub(crate) txn: ReadTxn<'a>,
     pub(crate) levels: Vec<SharedLevel>,
+    /// The second level is in the database if that has the log up to this segment.
+    pub(crate) frozen_segment: Option<u64>,
 }
 
 /// Where views come from.
@@ -55,11 +57,12 @@ pub(crate) type Answer = Result<(Box<ScanState>, Page), StoreError>;
 #[derive(Debug)]
 pub(crate) struct ScanState {
     request: ScanRequest,
-    plan: Plan,
+    /// Made on a reader thread.
+    plan: Option<Plan>,
     run: Option<Run>,
-    /// The database's last transaction when the run began. What was flushed since is in the levels
+    /// The state of the database when the run began. What was flushed since is in the levels
     /// held for this page; for the next page the run begins anew.
-    generation: usize,
+    generation: (u64, usize),
     page_levels: Vec<SharedLevel>,
     page_began: bool,
     /// Everything up to here was returned or left out.
@@ -144,9 +147,9 @@ impl Scan for EmbeddedScan {
 impl ScanState {
     pub(crate) fn new(request: ScanRequest) -> Self {
         Self {
-            plan: plan(&request.filter),
+            plan: None,
             run: None,
-            generation: 0,
+            generation: (0, 0),
             page_levels: Vec::new(),
             page_began: false,
             after: request.after.map(|(time, id)| (Reverse(time), id)),
@@ -174,8 +177,10 @@ impl ScanState {
         }
         let budget = self.request.budget;
         let time = slice.min(budget.time.saturating_sub(self.spent));
-        let mut clock = Clock::new(began + time, budget.rows.saturating_sub(self.rows));
         let view = store.view()?;
+        // From here on, so that each slice gets on, whatever the view took.
+        let deadline = Instant::now() + time;
+        let mut clock = Clock::new(deadline, budget.rows.saturating_sub(self.rows));
         self.begin_page(&view, rows);
         let levels = self.levels(&view);
         let mut snapshot = Snapshot {
@@ -217,11 +222,12 @@ impl ScanState {
             rows: self.rows,
             archive: true,
         };
-        let done = page.end.is_some() || full;
-        if done {
+        // What was found so far is answered, and a caller may take its time with it: the next page
+        // takes its own levels.
+        if page.end.is_some() || !page.events.is_empty() {
             self.page_levels.clear();
         }
-        done
+        page.end.is_some() || full
     }
 
     fn begin_page(&mut self, view: &View<'_>, rows: usize) {
@@ -239,8 +245,8 @@ impl ScanState {
         if let Some(Run::Trial(trial)) = &mut self.run {
             trial.restart();
         }
-        if self.generation != view.txn.id() || self.run.is_none() {
-            self.generation = view.txn.id();
+        if self.generation != view.txn.generation() || self.run.is_none() {
+            self.generation = view.txn.generation();
             self.run = None;
             self.reached = None;
             self.exhausted = false;
@@ -293,9 +299,10 @@ impl ScanState {
         Ok(())
     }
 
-    fn start(&self) -> Run {
+    fn start(&mut self) -> Run {
         let window = Window::new(&self.request.filter, self.after);
-        match &self.plan {
+        let filter = &self.request.filter;
+        match self.plan.get_or_insert_with(|| plan(filter)) {
             Plan::Ids => {
                 let ids = self.request.filter.ids.clone().unwrap_or_default();
                 Run::Points(PointRun::new(Points::Ids(ids), window))
@@ -365,7 +372,7 @@ impl ScanState {
                 window,
                 self.wanted,
             )));
-            self.plan = Plan::Merge(merge);
+            self.plan = Some(Plan::Merge(merge));
         }
     }
 

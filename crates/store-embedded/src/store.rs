@@ -16,10 +16,11 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::{
     core::{Core, Counters, FlushState, Levels},
-    environment::{Environment, compact_dir, remove_dir},
+    environment::{Environment, compact_dir},
     error::OpenError,
+    files::{DATABASE_BYTES_MIN, make_dir, remove_dir},
     flusher,
-    log::LogWriter,
+    log::{LogWriter, segments},
     options::Options,
     readers::{Pool, contains_now},
     replay,
@@ -41,6 +42,8 @@ pub(crate) struct Handle {
     commands: Sender<Command>,
     /// One for each write that may wait, so that sending a command never blocks an async caller.
     permits: Arc<Semaphore>,
+    /// One caller at a time, so that the queue always has room for those who hold a permit.
+    flushing: Mutex<()>,
     threads: Mutex<Option<Threads>>,
     #[cfg(test)]
     pub(crate) log_faults: Arc<crate::log::faults::Faults>,
@@ -66,12 +69,13 @@ impl EmbeddedStore {
     /// [`OpenError`]; the directory is as it was.
     pub fn open(options: Options) -> Result<Self, OpenError> {
         let dir = options.dir.clone();
-        fs::create_dir_all(&dir).map_err(OpenError::io(&dir))?;
+        make_dir(&dir)?;
         let lock = lock(&dir)?;
         let (database_dir, log_dir) = (dir.join(DATABASE_DIR), dir.join(LOG_DIR));
-        fs::create_dir_all(&log_dir).map_err(OpenError::io(&log_dir))?;
+        make_dir(&log_dir)?;
         let leftover = compact_dir(&database_dir);
         remove_dir(&leftover).map_err(OpenError::io(&leftover))?;
+        check_database(&database_dir, &log_dir)?;
         let environment = Environment::open(&database_dir, options.map_bytes_initial)?;
         let levels = Levels {
             active: Arc::new(RwLock::default()),
@@ -114,6 +118,7 @@ impl EmbeddedStore {
             pool,
             commands,
             permits: Arc::new(Semaphore::new(queued)),
+            flushing: Mutex::default(),
             threads: Mutex::new(Some(Threads {
                 writer,
                 flusher,
@@ -140,6 +145,7 @@ impl EmbeddedStore {
     ///
     /// [`StoreError`]: the events are safe in the log, but not all of them in the database.
     pub fn flush(&self) -> Result<(), StoreError> {
+        let _one = self.handle.flushing.lock();
         let (reply, answer) = std::sync::mpsc::sync_channel(1);
         let sent = self.handle.commands.send(Command::Flush(reply));
         sent.map_err(|_stopped| StoreError::Closed)?;
@@ -212,6 +218,29 @@ fn join(thread: JoinHandle<()>) {
     if thread.join().is_err() {
         tracing::error!("a store thread panicked");
     }
+}
+
+/// Looks for a database that is gone, and removes one that LMDB couldn't finish, for want of room, and
+/// would never open again.
+fn check_database(database_dir: &Path, log_dir: &Path) -> Result<(), OpenError> {
+    let file = database_dir.join("data.mdb");
+    let is_unfinished = match fs::metadata(&file) {
+        Ok(meta) if meta.len() >= DATABASE_BYTES_MIN => return Ok(()),
+        Ok(_unfinished) => true,
+        Err(_absent) => false,
+    };
+    let log = segments(log_dir).map_err(OpenError::io(log_dir))?;
+    // The first segment is begun after the database, and removed only after it has gone there.
+    if let Some(segment) = log.first().copied().filter(|segment| *segment > 1) {
+        return Err(OpenError::Lost {
+            path: database_dir.to_owned(),
+            segment,
+        });
+    }
+    if is_unfinished && log.is_empty() {
+        fs::remove_file(&file).map_err(OpenError::io(&file))?;
+    }
+    Ok(())
 }
 
 /// Takes the directory for this process; the lock ends with the file.

@@ -3,6 +3,7 @@
 
 mod crash;
 mod faults;
+mod full;
 mod log;
 mod look;
 mod scans;

@@ -204,7 +204,10 @@ pub(crate) fn describe(
         .by_time
         .last(&view.txn)?
         .and_then(|(key, _value)| time(key));
-    let levels: Vec<_> = view.levels.iter().map(|level| level.read()).collect();
+    let flushed = tables.number(&view.txn, meta::FLUSHED_SEGMENT)?;
+    let is_flushed = view.frozen_segment.is_some_and(|frozen| frozen <= flushed);
+    let levels = &view.levels[..view.levels.len().min(if is_flushed { 1 } else { 2 })];
+    let levels: Vec<_> = levels.iter().map(|level| level.read()).collect();
     for entry in levels.iter().flat_map(|level| level.events.values()) {
         let event = &entry.event;
         if levels.iter().any(|level| level.hides(event, relay_urls)) {

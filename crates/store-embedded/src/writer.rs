@@ -182,17 +182,21 @@ impl Writer {
     }
 
     /// Waits while two batches are in memory already.
-    fn wait_for_room(&self) -> Result<(), StoreError> {
-        let options = &self.core.options;
+    fn wait_for_room(&mut self) -> Result<(), StoreError> {
         loop {
+            let options = &self.core.options;
             let full = {
                 let levels = self.core.levels.read();
                 let active = levels.active.read();
                 active.len() >= 2 * options.flush_events || active.bytes >= 2 * options.flush_bytes
             };
             let mut flush = self.core.flush.lock();
-            if !full || !flush.pending {
+            if !full {
                 return Ok(());
+            }
+            if !flush.pending {
+                drop(flush);
+                return Ok(self.freeze().map_err(Fault::Io)?);
             }
             if let Some(error) = &flush.failing {
                 return Err(error.clone());

@@ -189,3 +189,133 @@ fn a_closed_store_answers_closed() {
     );
     assert_eq!(other.flush(), Err(StoreError::Closed));
 }
+
+#[test]
+fn a_log_that_broke_with_a_torn_end_is_read_at_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        sync: true,
+        ..options(dir.path())
+    };
+    let store = EmbeddedStore::open(options.clone()).unwrap();
+    write(&store, &[note(1, 1)]);
+    let io = Errno::IO.raw_os_error();
+    let faults = &store.handle.log_faults;
+    faults.write_partial.store(40, Ordering::SeqCst);
+    faults.cut_errno.store(io, Ordering::SeqCst);
+    faults.write_errno.store(io, Ordering::SeqCst);
+    assert_eq!(try_write(&store, &[note(2, 2)]), Err(StoreError::Closed));
+    assert!(store.stats().broken);
+    // Nor can the database take what is in memory.
+    store.handle.core.flush_errno.store(io, Ordering::SeqCst);
+    store.close();
+    let store = EmbeddedStore::open(options).unwrap();
+    assert_eq!(read(&store, "{}"), [note(1, 1)]);
+    assert_eq!(write(&store, &[note(2, 2)]), [Outcome::Stored]);
+}
+
+#[test]
+fn memory_is_bounded_while_no_log_segment_can_be_started() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        flush_events: 10,
+        ..options(dir.path())
+    };
+    let store = EmbeddedStore::open(options).unwrap();
+    let in_the_way = crate::log::segment_path(&dir.path().join("log"), 2);
+    std::fs::write(&in_the_way, b"").unwrap();
+    let mut stored = 0;
+    while try_write(&store, &[note(1, stored)]).is_ok() {
+        stored += 1;
+        assert!(stored < 100, "memory is bounded");
+    }
+    assert_eq!(stored, 20, "two batches");
+    assert_eq!(read(&store, "{}").len(), 20);
+    std::fs::remove_file(in_the_way).unwrap();
+    assert_eq!(write(&store, &[note(1, 1_000)]), [Outcome::Stored]);
+    store.flush().unwrap();
+    assert_eq!(store.info().unwrap().events, 21);
+}
+
+#[test]
+fn a_flusher_that_panicked_ends_writes_and_keeps_nobody_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    write(&store, &[note(1, 1)]);
+    let core = &store.handle.core;
+    core.flush_errno.store(i32::MIN, Ordering::SeqCst);
+    assert_eq!(store.flush(), Err(StoreError::Closed));
+    assert_eq!(try_write(&store, &[note(2, 2)]), Err(StoreError::Closed));
+    assert_eq!(read(&store, "{}").len(), 1);
+    store.close();
+    assert_eq!(read(&open(dir.path()), "{}").len(), 1);
+}
+
+#[test]
+fn something_else_in_the_place_of_a_directory_is_named() {
+    for name in ["data", "data/db", "data/log"] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, b"something else").unwrap();
+        let error = EmbeddedStore::open(options(&dir.path().join("data"))).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("{}: not a directory", path.display())
+        );
+        assert_eq!(std::fs::read(&path).unwrap(), b"something else");
+    }
+}
+
+#[test]
+fn a_database_that_is_gone_is_not_begun_anew_under_a_log_that_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    write(&store, &[note(1, 1)]);
+    store.flush().unwrap();
+    write(&store, &[note(2, 2)]);
+    store.close();
+    let (database, aside) = (dir.path().join("db"), dir.path().join("aside"));
+    std::fs::rename(&database, &aside).unwrap();
+    for _again in 0..2 {
+        let error = EmbeddedStore::open(options(dir.path())).unwrap_err();
+        assert!(
+            matches!(&error, OpenError::Lost { path, .. } if *path == database),
+            "{error}"
+        );
+    }
+    std::fs::rename(&aside, &database).unwrap();
+    assert_eq!(read(&open(dir.path()), "{}").len(), 2);
+}
+
+#[test]
+fn a_database_that_a_full_disk_left_unfinished_is_begun_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("db")).unwrap();
+    std::fs::write(dir.path().join("db/data.mdb"), [0; 4096]).unwrap();
+    let store = open(dir.path());
+    assert_eq!(write(&store, &[note(1, 1)]), [Outcome::Stored]);
+}
+
+#[test]
+fn a_database_that_could_not_be_opened_again_is_tried_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    write(&store, &[note(1, 1)]);
+    store.flush().unwrap();
+    let (database, aside) = (dir.path().join("db"), dir.path().join("aside"));
+    let environment = &store.handle.core.environment;
+    assert!(
+        environment
+            .reopen(|| {
+                std::fs::rename(&database, &aside)?;
+                Ok(std::fs::write(&database, b"")?)
+            })
+            .is_err()
+    );
+    assert!(store.contains_blocking(note(1, 1).id()).is_err());
+    std::fs::remove_file(&database).unwrap();
+    std::fs::rename(&aside, &database).unwrap();
+    assert_eq!(store.contains_blocking(note(1, 1).id()), Ok(true));
+    assert_eq!(write(&store, &[note(2, 2)]), [Outcome::Stored]);
+}

@@ -289,3 +289,52 @@ fn lists_whose_product_is_huge_are_answered() {
     let filter = format!(r#"{{"kinds":[{kinds}],"authors":[{authors}]}}"#);
     assert_eq!(read(&store, &filter).len(), 100);
 }
+
+#[test]
+fn a_scan_whose_caller_takes_its_time_keeps_no_level_in_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = crowd(dir.path(), 10, 500);
+    write(&store, &[note(1, 1)]);
+    let core = &store.handle.core;
+    let mut state = crate::scan::ScanState::new(request("{}"));
+    let mut page = heliograph_store::Page::default();
+    let done = state.slice(&**core, &mut page, 400, Duration::ZERO);
+    assert_eq!(done, Ok(false));
+    assert!(!page.events.is_empty(), "part of a page is answered");
+    assert_eq!(Arc::strong_count(&core.levels.read().active), 1);
+}
+
+#[test]
+fn a_scan_goes_on_right_after_a_compaction_set_the_transactions_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let events: Vec<_> = (0..100).map(|n| note(n, 10 + u64::from(n))).collect();
+    let (even, odd): (Vec<_>, Vec<_>) = events
+        .iter()
+        .cloned()
+        .partition(|event| event.created_at().as_secs() % 2 == 0);
+    let id = || store.handle.core.environment.read().unwrap().id();
+    let touch = |n: u64| {
+        write(&store, &[note(7, 1_000 + n)]);
+        store.flush().unwrap();
+    };
+    (0..10).for_each(touch);
+    write(&store, &even);
+    store.flush().unwrap();
+    write(&store, &odd);
+    let before = id();
+    let mut scan = store.scan(request(r#"{"until":500}"#));
+    let mut got = block_on(scan.next(5)).unwrap().events;
+    store.compact().unwrap();
+    assert!(id() < before);
+    (10..).take_while(|_n| id() < before).for_each(touch);
+    assert_eq!(id(), before);
+    loop {
+        let page = block_on(scan.next(50)).unwrap();
+        got.extend(page.events);
+        if page.end.is_some() {
+            break;
+        }
+    }
+    assert!(got.iter().eq(events.iter().rev()), "{} events", got.len());
+}

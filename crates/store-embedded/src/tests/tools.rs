@@ -170,3 +170,36 @@ fn figures_move() {
     assert_eq!(stats.overlay_events, 0);
     assert!(stats.rows_scanned > 0 && stats.map_used_bytes > 0 && !stats.broken);
 }
+
+#[test]
+fn events_on_their_way_to_the_database_are_counted_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let tune = crate::Options {
+        flush_events: 2,
+        ..super::options(dir.path())
+    };
+    let store = crate::EmbeddedStore::open(tune).unwrap();
+    let core = &store.handle.core;
+    core.flush_held
+        .store(true, std::sync::atomic::Ordering::SeqCst);
+    write(&store, &[note(1, 1), note(2, 2)]);
+    super::eventually("frozen", || core.levels.read().frozen.is_some());
+    write(&store, &[note(3, 3)]);
+    let frozen = core.levels.read().frozen.clone().unwrap();
+    let level = frozen.level.read();
+    let urls = &core.options.relay_urls;
+    // What the flusher does before it drops the level.
+    core.environment
+        .write(|txn, tables, codec| {
+            crate::apply::write_level(txn, tables, codec, &level, frozen.segment, urls)
+        })
+        .unwrap();
+    drop(level);
+    let (counted, found) = (store.info().unwrap().events, read(&store, "{}").len());
+    core.flush_held
+        .store(false, std::sync::atomic::Ordering::SeqCst);
+    core.flush_changed.notify_all();
+    assert_eq!((counted, found), (3, 3));
+    store.flush().unwrap();
+    assert_eq!(store.info().unwrap().events, 3);
+}

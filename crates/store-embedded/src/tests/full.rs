@@ -1,0 +1,138 @@
+//! Devices that are really full: a limit on the size of files, and by hand a small file system.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+};
+
+use heliograph_protocol::Event;
+use heliograph_store::{StoreError, conformance::event};
+
+use super::{eventually, note, open, options, read, try_write};
+use crate::{EmbeddedStore, Options};
+
+const DIR: &str = "HELIOGRAPH_TEST_FULL_DIR";
+/// A file system of some MiB and nothing else, for [`a_small_file_system`].
+const SMALL: &str = "HELIOGRAPH_TEST_SMALL_FILE_SYSTEM";
+
+fn named(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).map(PathBuf::from)
+}
+
+/// About 1 KiB of text that doesn't compress well.
+fn large(at: u64) -> Arc<Event> {
+    let text: String = (0..1_000_u64)
+        .map(|n| char::from(b'a' + u8::try_from((n * n * (at + 7) + n * at) % 26).unwrap()))
+        .collect();
+    event(1, at, 1, &[], &text)
+}
+
+fn small_batches(dir: &Path) -> Options {
+    Options {
+        flush_events: 200,
+        map_bytes_initial: 1 << 20,
+        sync: true,
+        ..options(dir)
+    }
+}
+
+/// Writes until the store refuses. Returns how many events were acknowledged.
+#[track_caller]
+fn fill(store: &EmbeddedStore, from: u64) -> u64 {
+    for at in from..from + 100_000 {
+        match try_write(store, &[large(at)]) {
+            Ok(_stored) => {}
+            Err(error) => {
+                assert_eq!(error, StoreError::Full);
+                return at - from;
+            }
+        }
+    }
+    panic!("never full");
+}
+
+/// The other process: its files can't grow past a limit.
+#[test]
+#[ignore = "the child of the next test"]
+fn child() {
+    let Some(dir) = named(DIR) else { return };
+    let store = EmbeddedStore::open(small_batches(&dir)).unwrap();
+    let stored = fill(&store, 0);
+    assert_eq!(read(&store, "{}").len() as u64, stored);
+    assert!(!store.stats().broken);
+    println!("stored {stored}");
+    store.close();
+    let store = EmbeddedStore::open(small_batches(&dir)).unwrap();
+    assert_eq!(read(&store, "{}").len() as u64, stored);
+}
+
+#[test]
+fn a_database_that_cannot_grow_refuses_writes_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    // Blocks of 512 or 1,024 bytes. Ignored signals stay ignored: the write fails instead.
+    let script = r#"trap "" XFSZ; ulimit -f 3000; exec "$0" "$@""#;
+    let output = Command::new("sh")
+        .args(["-c", script])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "tests::full::child", "--ignored", "--nocapture"])
+        .env(DIR, dir.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}\n{errors}");
+    let stored = text.lines().find_map(|line| line.split_once("stored "));
+    let stored: usize = stored.unwrap().1.trim().parse().unwrap();
+    assert!(stored > 400, "{stored}");
+    let store = open(dir.path());
+    store.flush().unwrap();
+    assert_eq!(read(&store, "{}").len(), stored);
+    assert_eq!(store.info().unwrap().events, stored as u64);
+}
+
+/// Takes all the room that is left.
+fn take_room(path: &Path) {
+    use std::io::Write;
+    let mut file = fs::File::create(path).unwrap();
+    let mut size = 64 << 10;
+    while size > 0 {
+        if file.write_all(&vec![1; size]).is_err() {
+            size /= 2;
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs an empty small file system: mount -t tmpfs -o size=8m none DIR"]
+fn a_small_file_system() {
+    let Some(small) = named(SMALL) else { return };
+    let [dir, filler, ballast] = ["store", "filler", "ballast"].map(|name| small.join(name));
+
+    // No room from the very beginning, then room.
+    take_room(&filler);
+    assert!(EmbeddedStore::open(small_batches(&dir)).is_err());
+    fs::remove_file(&filler).unwrap();
+    fs::write(&ballast, vec![1; 2 << 20]).unwrap();
+    let store = EmbeddedStore::open(small_batches(&dir)).unwrap();
+
+    let stored = fill(&store, 0);
+    assert!(stored > 400, "{stored}");
+    assert_eq!(read(&store, "{}").len() as u64, stored);
+    assert!(store.compact().is_err());
+    assert_eq!(read(&store, "{}").len() as u64, stored);
+    store.close();
+
+    // Started while every byte is taken: it reads, and writes once there is room.
+    take_room(&filler);
+    let store = EmbeddedStore::open(small_batches(&dir)).unwrap();
+    assert_eq!(read(&store, "{}").len() as u64, stored);
+    assert_eq!(try_write(&store, &[note(9, 9)]), Err(StoreError::Full));
+    fs::remove_file(&filler).unwrap();
+    fs::remove_file(&ballast).unwrap();
+    eventually("room", || try_write(&store, &[note(9, 9)]).is_ok());
+    store.flush().unwrap();
+    assert_eq!(store.info().unwrap().events, stored + 1);
+    assert_eq!(read(&store, "{}").len() as u64, stored + 1);
+}
