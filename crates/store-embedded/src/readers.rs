@@ -19,6 +19,8 @@ use crate::{
 const SLICE: Duration = Duration::from_millis(5);
 /// The same on the thread that is kept for short reads.
 const SLICE_EXPRESS: Duration = Duration::from_millis(1);
+/// One of so many short reads is a scan, if one waits; the others are look-ups of ids.
+const SCAN_TURN: u32 = 4;
 /// Short reads in a row before a long one gets its turn, if one waits.
 const SHORT_IN_ROW_MAX: u32 = 16;
 
@@ -33,6 +35,9 @@ pub(crate) struct Pool {
 
 #[derive(Debug, Default)]
 struct Queues {
+    /// Look-ups of single ids and of lists of ids: microseconds each.
+    points: VecDeque<Queued>,
+    /// Other reads that haven't taken long yet.
     short: VecDeque<Queued>,
     long: VecDeque<Queued>,
     short_in_row: u32,
@@ -124,7 +129,7 @@ impl Pool {
     /// Reads that wait for a thread.
     pub(crate) fn queued(&self) -> usize {
         let queues = self.queues.lock();
-        queues.short.len() + queues.long.len()
+        queues.points.len() + queues.short.len() + queues.long.len()
     }
 
     /// Ends the threads and waits for them; reads that wait are answered `Closed`.
@@ -134,6 +139,7 @@ impl Pool {
             let mut queues = self.queues.lock();
             queues.stopped = true;
             (
+                std::mem::take(&mut queues.points),
                 std::mem::take(&mut queues.short),
                 std::mem::take(&mut queues.long),
             )
@@ -207,12 +213,16 @@ impl Pool {
 
 impl Queues {
     fn push(&mut self, queued: Queued) {
-        let long = matches!(&queued.job, Job::Scan(job) if job.state.spent >= SLICE_EXPRESS);
-        if long {
-            self.long.push_back(queued);
-        } else {
-            self.short.push_back(queued);
-        }
+        let (long, point) = match &queued.job {
+            Job::Scan(job) => (job.state.spent >= SLICE_EXPRESS, job.state.is_point()),
+            Job::Contains { .. } => (false, true),
+        };
+        let queue = match (long, point) {
+            (true, _) => &mut self.long,
+            (false, true) => &mut self.points,
+            (false, false) => &mut self.short,
+        };
+        queue.push_back(queued);
     }
 
     /// The next read: short ones first, but a long one now and then. An express thread takes short
@@ -220,7 +230,7 @@ impl Queues {
     fn take(&mut self, express: bool) -> Option<Queued> {
         let long_turn = self.short_in_row >= SHORT_IN_ROW_MAX && !self.long.is_empty();
         if express || !long_turn {
-            if let Some(queued) = self.short.pop_front() {
+            if let Some(queued) = self.take_short() {
                 self.short_in_row = self.short_in_row.saturating_add(1);
                 return Some(queued);
             }
@@ -230,6 +240,18 @@ impl Queues {
         }
         self.short_in_row = 0;
         self.long.pop_front()
+    }
+
+    /// A look-up first, so that it doesn't wait behind the first slices of many scans; but every
+    /// fourth time one of those, so that look-ups without end don't hold them up.
+    fn take_short(&mut self) -> Option<Queued> {
+        let scan_turn = self.short_in_row % SCAN_TURN == SCAN_TURN - 1;
+        let (first, second) = if scan_turn {
+            (&mut self.short, &mut self.points)
+        } else {
+            (&mut self.points, &mut self.short)
+        };
+        first.pop_front().or_else(|| second.pop_front())
     }
 }
 
@@ -299,6 +321,18 @@ mod tests {
         queues.push(look_up());
         assert_eq!(is_long(queues.take(false)), Some(false));
         assert_eq!(is_long(queues.take(false)), Some(true));
+    }
+
+    #[test]
+    fn a_look_up_waits_for_no_crowd_of_new_scans_and_they_for_no_crowd_of_look_ups() {
+        let is_scan = |queued: Option<Queued>| matches!(queued.unwrap().job, Job::Scan(_));
+        let mut queues = Queues::default();
+        (0..100).for_each(|_| queues.push(scan(Duration::ZERO)));
+        queues.push(look_up());
+        assert!(!is_scan(queues.take(true)));
+        (0..100).for_each(|_| queues.push(look_up()));
+        let scans = (0..8).filter(|_| is_scan(queues.take(true))).count();
+        assert_eq!(scans, 2);
     }
 
     #[test]

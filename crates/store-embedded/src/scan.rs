@@ -145,6 +145,11 @@ impl Scan for EmbeddedScan {
 }
 
 impl ScanState {
+    /// Whether it looks up ids.
+    pub(crate) fn is_point(&self) -> bool {
+        self.request.filter.ids.is_some()
+    }
+
     pub(crate) fn new(request: ScanRequest) -> Self {
         Self {
             plan: None,

@@ -220,11 +220,30 @@ impl Relay {
     #[must_use]
     #[track_caller]
     pub fn on(data: &Path, settings: &[&str]) -> Self {
+        Self::launch(data, &conformance_config(), settings)
+    }
+
+    /// Starts a relay on an empty directory, with this file as its whole configuration.
+    ///
+    /// # Panics
+    ///
+    /// If it isn't up within [`PATIENCE`].
+    #[must_use]
+    #[track_caller]
+    pub fn configured(file: &Path) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut relay = Self::launch(&directory.path().join("data"), file, &[]);
+        relay._directory = Some(directory);
+        relay
+    }
+
+    #[track_caller]
+    fn launch(data: &Path, config: &Path, settings: &[&str]) -> Self {
         let mut command = command();
         command
             .args(["--listen", "127.0.0.1:0", "--data"])
             .arg(data);
-        command.arg("--config").arg(conformance_config());
+        command.arg("--config").arg(config);
         for setting in SETTINGS.iter().chain(settings) {
             command.args(["--set", setting]);
         }

@@ -200,10 +200,13 @@ fn respond<B: Bus>(
             let client = client_address(peer, request.headers(), &options.trusted_proxies);
             match admit(gateway, &options, client) {
                 Ok(admitted) => {
-                    let compressed = options.compression && deflate::is_offered(request.headers());
+                    let offered = options
+                        .compression
+                        .then(|| deflate::agree(request.headers()));
+                    let agreed = offered.flatten();
                     let upgrade = hyper::upgrade::on(&mut request);
-                    start_session(gateway, upgrade, admitted, compressed);
-                    switching(&handshake, compressed)
+                    start_session(gateway, upgrade, admitted, agreed.is_some());
+                    switching(&handshake, agreed)
                 }
                 Err(limit) => refuse(gateway, limit),
             }
@@ -246,16 +249,16 @@ fn refuse<B>(gateway: &Gateway<B>, limit: Refused) -> Response<Body> {
     response
 }
 
-fn switching(handshake: &Handshake, compressed: bool) -> Response<Body> {
+fn switching(handshake: &Handshake, extension: Option<&'static str>) -> Response<Body> {
     let mut response = http::empty(StatusCode::SWITCHING_PROTOCOLS);
     let headers = response.headers_mut();
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     let accept = HeaderValue::from_str(&handshake.accept).expect("base64 is a header value");
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-    if compressed {
-        let agreed = HeaderValue::from_static(deflate::AGREED);
-        headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, agreed);
+    if let Some(extension) = extension {
+        let extension = HeaderValue::from_static(extension);
+        headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, extension);
     }
     response
 }

@@ -80,7 +80,6 @@ impl<S: Scan> Answer<S> {
                 }
             }
         }
-        self.returned += page.events.len() as u64;
         page
     }
 
@@ -107,6 +106,7 @@ impl<S: Scan> Answer<S> {
             };
             if self.streams.len() == 1 || self.seen.insert(*event.id()) {
                 self.oldest = Some(event.created_at());
+                self.returned += 1;
                 return Ok(Some(event));
             }
         }
@@ -131,9 +131,16 @@ impl<S: Scan> Answer<S> {
             return AnswerEnd::Closed(refusal);
         }
         let any = |cut| self.streams.iter().any(|stream| stream.cut() == Some(cut));
-        AnswerEnd::Eose(if any(Cut::ByRelay) {
+        // What one filter had to leave out may have been sent for another.
+        let more = |stream: &Stream<S>| {
+            stream.cut() == Some(Cut::ByRelay)
+                && stream
+                    .left_out()
+                    .is_some_and(|event| !self.seen.contains(event.id()))
+        };
+        AnswerEnd::Eose(if self.streams.iter().any(more) {
             EoseHint::More
-        } else if any(Cut::ByClient) {
+        } else if any(Cut::ByClient) || any(Cut::ByRelay) {
             EoseHint::None
         } else {
             EoseHint::Finish

@@ -143,6 +143,11 @@ impl<S: Scan> Stream<S> {
         Some(event)
     }
 
+    /// The match that stood at the limit and wasn't given.
+    pub(crate) fn left_out(&self) -> Option<&Arc<Event>> {
+        self.buffer.front()
+    }
+
     pub(crate) fn cut(&self) -> Option<Cut> {
         self.cut
     }

@@ -211,6 +211,16 @@ async fn the_second_in_which_the_relays_limit_falls_is_sent_whole() {
 }
 
 #[tokio::test]
+async fn what_another_filter_sent_is_not_more() {
+    let bed = Bed::new();
+    let notes = notes(&bed, 4).await;
+    let filters = ["{}", r#"{"until":10}"#];
+    let answer = bed.req(&filters, anyone()).await;
+    let all = [&notes[3], &notes[2], &notes[1], &notes[0]];
+    Bed::check(&answer, &all, EoseHint::None);
+}
+
+#[tokio::test]
 async fn each_filter_has_a_limit_of_its_own_and_each_event_is_sent_once() {
     let bed = Bed::new();
     let notes = notes(&bed, 4).await;

@@ -18,6 +18,7 @@ mod http;
 mod limits;
 mod live;
 mod live_writes;
+mod operate;
 mod oracle;
 mod private;
 mod reading;

@@ -16,8 +16,11 @@ use parking_lot::Mutex;
 use super::{Violation, close};
 
 /// What is agreed on: neither side refers to earlier messages.
-pub(crate) const AGREED: &str =
-    "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+const AGREED: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+
+/// The same for an offer that names our window: it has to be named back (RFC 7692 §7.1.2.1).
+const AGREED_WITH_WINDOW: &str = "permessage-deflate; server_no_context_takeover; \
+                                  client_no_context_takeover; server_max_window_bits=15";
 
 /// What every compressed message leaves out at its end (RFC 7692 §7.2.1).
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
@@ -32,22 +35,22 @@ const GENERATION_BYTES_MAX: usize = 8 << 20;
 /// Bytes inflated at a time, so that a bomb is found early.
 const INFLATE_STEP: usize = 16 * 1024;
 
-/// Whether one of the client's offers can be agreed to.
-pub(crate) fn is_offered(headers: &HeaderMap) -> bool {
+/// The answer to the first of the client's offers that can be agreed to.
+pub(crate) fn agree(headers: &HeaderMap) -> Option<&'static str> {
     headers
         .get_all(SEC_WEBSOCKET_EXTENSIONS)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .any(is_acceptable)
+        .find_map(agree_to)
 }
 
 /// Reads one offer (RFC 7692 §7.1). A smaller window of ours is declined: bodies are shared by all
 /// clients and use the full one.
-fn is_acceptable(offer: &str) -> bool {
+fn agree_to(offer: &str) -> Option<&'static str> {
     let mut parts = offer.split(';').map(str::trim);
     if parts.next() != Some("permessage-deflate") {
-        return false;
+        return None;
     }
     let mut seen = Vec::new();
     for parameter in parts {
@@ -65,11 +68,16 @@ fn is_acceptable(offer: &str) -> bool {
             _ => false,
         };
         if !acceptable || seen.contains(&name) {
-            return false;
+            return None;
         }
         seen.push(name);
     }
-    true
+    let names_window = seen.contains(&"server_max_window_bits");
+    Some(if names_window {
+        AGREED_WITH_WINDOW
+    } else {
+        AGREED
+    })
 }
 
 thread_local! {
@@ -222,30 +230,36 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(offer: &str, agreed: bool) {
+    fn check(offer: &str, agreed: Option<&str>) {
         let mut headers = HeaderMap::new();
         headers.insert(SEC_WEBSOCKET_EXTENSIONS, offer.parse().unwrap());
-        assert_eq!(is_offered(&headers), agreed, "{offer}");
+        assert_eq!(agree(&headers), agreed, "{offer}");
     }
 
     #[test]
     fn offers_are_agreed_to_only_if_every_parameter_is_understood() {
-        check("permessage-deflate", true);
-        check("permessage-deflate; client_max_window_bits", true);
-        check("permessage-deflate; client_max_window_bits=10", true);
-        check("permessage-deflate; server_max_window_bits=15", true);
-        check("permessage-deflate; server_max_window_bits=10", false);
+        check("permessage-deflate", Some(AGREED));
+        check("permessage-deflate; client_max_window_bits", Some(AGREED));
+        check(
+            "permessage-deflate; client_max_window_bits=10",
+            Some(AGREED),
+        );
+        check(
+            "permessage-deflate; server_max_window_bits=15",
+            Some(AGREED_WITH_WINDOW),
+        );
+        check("permessage-deflate; server_max_window_bits=10", None);
         check(
             "permessage-deflate; server_max_window_bits=10, permessage-deflate",
-            true,
+            Some(AGREED),
         );
-        check("permessage-deflate; client_max_window_bits=7", false);
-        check("permessage-deflate; what=1", false);
+        check("permessage-deflate; client_max_window_bits=7", None);
+        check("permessage-deflate; what=1", None);
         check(
             "permessage-deflate; client_max_window_bits; client_max_window_bits",
-            false,
+            None,
         );
-        check("x-webkit-deflate-frame", false);
+        check("x-webkit-deflate-frame", None);
     }
 
     fn event(content: &str) -> Event {

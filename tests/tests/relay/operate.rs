@@ -1,0 +1,114 @@
+//! What an operator does to a running relay: looks at it, reloads it; and what it does for him:
+//! keeps those out who send bad signatures.
+
+use std::{net::SocketAddr, time::Instant};
+
+use heliograph_testkit::{PATIENCE, http::request, keys::Key, process::Relay};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::{http::document, support::now};
+
+/// Where the admin listener is, as the log says.
+#[track_caller]
+fn admin(relay: &Relay) -> SocketAddr {
+    let log = relay.log();
+    let started = log
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut addresses = started.filter(|line| line["message"] == "admin listener started");
+    let line = addresses
+        .next()
+        .unwrap_or_else(|| panic!("no admin listener: {log}"));
+    line["addr"].as_str().unwrap().parse().unwrap()
+}
+
+#[track_caller]
+fn metric(text: &str, series: &str) -> f64 {
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(&format!("{series} ")));
+    let value = line.unwrap_or_else(|| panic!("no series {series}"));
+    value.split(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn the_admin_listener_says_alive_ready_and_what_was_done() {
+    let relay = Relay::start();
+    let admin = admin(&relay);
+    for path in ["/livez", "/readyz"] {
+        assert_eq!(request(admin, "GET", path, &[]).status, 200, "{path}");
+    }
+    assert_eq!(request(admin, "GET", "/elsewhere", &[]).status, 404);
+    let mut client = relay.client();
+    client.accept(&Key::nth(0).note(now(), "counted"));
+    assert_eq!(client.query(&[json!({"kinds": [1]})]).events.len(), 1);
+    let metrics = request(admin, "GET", "/metrics", &[]);
+    let text = metrics.text();
+    assert_eq!(
+        metric(text, "heliograph_gateway_events_accepted_total"),
+        1.0
+    );
+    assert_eq!(
+        metric(text, r#"heliograph_ingest_events_total{outcome="stored"}"#),
+        1.0
+    );
+    assert_eq!(metric(text, "heliograph_gateway_connections"), 1.0);
+    assert_eq!(metric(text, "heliograph_recent_events"), 1.0);
+    assert_eq!(metric(text, "heliograph_verify_valid_total"), 1.0);
+    assert_eq!(metric(text, "heliograph_matcher_rows_returned_total"), 1.0);
+}
+
+#[test]
+fn sighup_reloads_what_can_change_while_the_relay_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("relay.toml");
+    let write = |limit: u32| {
+        std::fs::write(
+            &file,
+            format!("[gateway]\nlimit_max = {limit}\nlimit_default = 7\n"),
+        )
+        .unwrap();
+    };
+    write(11);
+    let relay = Relay::configured(&file);
+    assert_eq!(document(&relay)["limitation"]["max_limit"], 11);
+    write(12);
+    relay.signal(Signal::HUP);
+    let deadline = Instant::now() + PATIENCE;
+    while document(&relay)["limitation"]["max_limit"] != 12 {
+        assert!(Instant::now() < deadline, "never reloaded");
+    }
+    std::fs::write(&file, "[gateway]\nlimit_max = 0\n").unwrap();
+    relay.signal(Signal::HUP);
+    while !relay.log().contains("configuration not reloaded") {
+        assert!(Instant::now() < deadline, "never refused");
+    }
+    assert_eq!(document(&relay)["limitation"]["max_limit"], 12);
+}
+
+#[test]
+fn an_address_that_sends_bad_signatures_is_closed_and_banned() {
+    let relay = Relay::with(&["gateway.invalid_signatures_max=3"]);
+    let mut client = relay.client();
+    for n in 0..3 {
+        let (good, other) = (
+            Key::nth(0).note(now(), &format!("{n}")),
+            Key::nth(1).note(now(), "x"),
+        );
+        let forged = good
+            .as_str()
+            .replace(&good.sig().to_hex(), &other.sig().to_hex());
+        client.send(&format!(r#"["EVENT",{forged}]"#));
+        let (accepted, text) = client.ok(&good.id().to_hex());
+        assert!(!accepted && text.starts_with("invalid: "), "{text}");
+    }
+    assert_eq!(client.socket.read_close().0, 1008);
+    let upgrade = [
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    ];
+    assert_eq!(request(relay.address(), "GET", "/", &upgrade).status, 403);
+}
