@@ -104,7 +104,7 @@ settings! {
         filter_values_max: usize = 5_000, "values", integer(1..=1_000_000), reload;
         /// Stored events that one filter gets at most; a greater `limit` is taken as this one.
         limit_max: usize = 500, "events", integer(1..=100_000), reload;
-        /// Stored events that a filter without `limit` gets.
+        /// Stored events that a filter without `limit` gets, never more than `gateway.limit_max`.
         limit_default: usize = 500, "events", integer(1..=100_000), reload;
         /// Events a second from one connection, in the long run; 0 is no limit. A person writes
         /// one in ten seconds, a client that moves its lists writes tens at once.

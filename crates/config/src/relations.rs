@@ -14,7 +14,6 @@ pub(crate) fn check(config: &Config, written: &Written, errors: &mut Vec<ConfigE
     let broken = [
         large_events(config),
         events_fit_messages(config),
-        default_within_max(config),
         listeners_differ(config),
         grace_covers_drain(config),
         count_covers_scan(config),
@@ -50,17 +49,6 @@ fn events_fit_messages(Config { gateway, .. }: &Config) -> Option<Broken> {
             FRAME_BYTES
         );
         ("gateway.message_bytes_max", problem)
-    })
-}
-
-fn default_within_max(Config { gateway, .. }: &Config) -> Option<Broken> {
-    (gateway.limit_default > gateway.limit_max).then(|| {
-        let most = bytes(gateway.limit_max);
-        let problem = format!(
-            "{} is too much, allowed is gateway.limit_max ({most}) or less",
-            bytes(gateway.limit_default)
-        );
-        ("gateway.limit_default", problem)
     })
 }
 

@@ -224,10 +224,6 @@ fn every_kind_of_value_is_checked() {
 fn values_that_are_at_odds_are_named_together() {
     for (text, part) in [
         (
-            "[gateway]\nlimit_max = 100",
-            "gateway.limit_default: 500 is too much",
-        ),
-        (
             "[gateway]\nevent_bytes_max = 131_008\nmessage_bytes_max = 131_071",
             "131,072 or more",
         ),
