@@ -7,6 +7,7 @@
 
 mod answer;
 mod count;
+mod lately;
 mod matching;
 mod metrics;
 mod options;

@@ -23,6 +23,7 @@ use crate::{
     Metrics, Options,
     answer::{Answer, Settle},
     count,
+    lately::Lately,
     stream::Stream,
 };
 
@@ -76,6 +77,7 @@ struct Live {
     found: Matches,
     connections: HashMap<Slot, ConnectionId>,
     readers: HashMap<ConnectionId, Reader>,
+    ephemeral: Lately,
 }
 
 impl<S: EventStore> std::fmt::Debug for Matcher<S> {
@@ -125,7 +127,12 @@ impl<S: EventStore> Matcher<S> {
 
     pub(crate) fn apply(&self, item: FeedItem) {
         match item {
-            FeedItem::Ephemeral(event) => self.deliver_live(&mut self.link.live.lock(), &event),
+            FeedItem::Ephemeral(event) => {
+                let mut live = self.link.live.lock();
+                if live.ephemeral.note(event.id()) {
+                    self.deliver_live(&mut live, &event);
+                }
+            }
             FeedItem::Committed { number, events } => {
                 for change in events {
                     match change {
@@ -165,6 +172,7 @@ impl<S: EventStore> Matcher<S> {
             found,
             connections,
             readers,
+            ..
         } = live;
         index.matches(event, found);
         let mut slots: Vec<Slot> = found.slots.iter().map(|slot| Slot(slot.0)).collect();

@@ -393,3 +393,13 @@ async fn subscriptions_that_come_and_go_leave_nothing_behind_even_without_events
     let stats = bed.matcher.index_stats();
     assert!(stats.purges <= 2 && stats.filters <= 2, "{stats:?}");
 }
+
+#[tokio::test]
+async fn an_ephemeral_event_that_is_sent_again_is_delivered_once() {
+    let bed = Bed::new();
+    bed.req(&[r#"{"kinds":[20001]}"#], anyone()).await;
+    let event = event(1, 10, 20_001, &[], "typing");
+    bed.matcher.apply(FeedItem::Ephemeral(Arc::clone(&event)));
+    bed.matcher.apply(FeedItem::Ephemeral(Arc::clone(&event)));
+    assert_eq!(*bed.delivered.lock(), [(event, vec![Slot(0)])]);
+}
