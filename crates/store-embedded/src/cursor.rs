@@ -2,8 +2,11 @@
 //! cursor has a small buffer and seeks again from its last place.
 
 use std::{
-    cmp::Reverse, collections::BinaryHeap, collections::VecDeque, ops::Bound, sync::Arc,
-    time::Instant,
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
+    ops::Bound,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use heliograph_protocol::{Event, EventId, Filter, Timestamp};
@@ -33,7 +36,12 @@ pub(crate) struct Clock {
     pub(crate) rows: u64,
     checks: u32,
     over: bool,
+    gave_way: Instant,
 }
+
+/// How long a read holds its core before it lets others have it that wait for one. A scheduler may
+/// let a thread run on for most of a millisecond, which a look-up would notice.
+const GIVE_WAY_EVERY: Duration = Duration::from_micros(100);
 
 /// Candidates of one place, or progress without any.
 #[derive(Debug)]
@@ -110,6 +118,7 @@ impl Clock {
             rows: 0,
             checks: 0,
             over: false,
+            gave_way: Instant::now(),
         }
     }
 
@@ -121,7 +130,12 @@ impl Clock {
     pub(crate) fn is_over(&mut self) -> bool {
         self.checks += 1;
         if self.checks.is_multiple_of(4) {
-            self.over |= Instant::now() >= self.deadline;
+            let now = Instant::now();
+            self.over |= now >= self.deadline;
+            if now.duration_since(self.gave_way) >= GIVE_WAY_EVERY {
+                std::thread::yield_now();
+                self.gave_way = Instant::now();
+            }
         }
         self.over || self.rows >= self.rows_left
     }
