@@ -118,7 +118,8 @@ settings! {
         /// Events from one address at once, before the rate applies.
         events_per_ip_burst: u32 = 150, "events", integer(1..=1_000_000), reload;
         /// REQ, COUNT and CLOSE a second from one connection; 0 is no limit. Opening a client
-        /// sends some tens, reading then a few a second.
+        /// sends some tens, reading then a few a second. A REQ counts once more for every 500
+        /// values in its filters.
         reqs_per_sec: Option<u32> = 20, "requests per second",
             integer_or("no limit", 1..=1_000_000), reload;
         /// REQ, COUNT and CLOSE from one connection at once, before the rate applies.

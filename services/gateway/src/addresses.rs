@@ -167,9 +167,9 @@ impl Admitted {
         self.entry.lock().events.take(now, 1)
     }
 
-    /// Whether the address may ask once more.
-    pub(crate) fn take_req(&self, now: Instant) -> bool {
-        self.entry.lock().reqs.take(now, 1)
+    /// Whether the address may ask a question that counts as `price`.
+    pub(crate) fn take_req(&self, now: Instant, price: u32) -> bool {
+        self.entry.lock().reqs.take(now, price)
     }
 
     /// Notes a bad signature; `true` if the address is banned for it.
@@ -280,7 +280,7 @@ mod tests {
         let two = addresses.admit(address, &limits(), now).unwrap();
         assert!(one.take_event(now) && two.take_event(now));
         assert!(!one.take_event(now) && !two.take_event(now));
-        assert!(one.take_req(now));
+        assert!(one.take_req(now, 1));
     }
 
     #[test]

@@ -107,7 +107,13 @@ impl<B: Bus> Session<B> {
         received: Instant,
         options: &Options,
     ) -> Result<(), Refusal> {
-        if !self.reqs.take(received, 1) || !self.admitted.take_req(received) {
+        let limits = &options.limits;
+        let price = price(filters);
+        let mine = self
+            .reqs
+            .take(received, price.min(limits.reqs.burst.max(1)));
+        let shared = price.min(limits.reqs_per_ip.burst.max(1));
+        if !mine || !self.admitted.take_req(received, shared) {
             return Err(Refusal::rate_limited("slow down"));
         }
         if options.auth_to_read && self.reader.is_anonymous() {
@@ -171,7 +177,7 @@ impl<B: Bus> Session<B> {
     /// CLOSE is never refused, but it uses up what REQs are held against; so does a malformed REQ.
     pub(super) fn count_query(&mut self, received: Instant) {
         self.reqs.take(received, 1);
-        self.admitted.take_req(received);
+        self.admitted.take_req(received, 1);
     }
 
     /// Ends a subscription without a word (R01-58); an unknown id is ignored.
@@ -208,6 +214,16 @@ impl<B: Bus> Session<B> {
             self.closed(&id, &refusal);
         }
     }
+}
+
+/// Values that a question may list before it counts once more against the rate: filing them in the
+/// live index takes about a microsecond each, in which no event is delivered.
+const VALUES_PER_REQ: usize = 500;
+
+/// How often a question counts against the rate.
+fn price(filters: &[Filter]) -> u32 {
+    let values: usize = filters.iter().map(Filter::value_count).sum();
+    u32::try_from(1 + values / VALUES_PER_REQ).unwrap_or(u32::MAX)
 }
 
 /// What the stored part of one REQ needs.
@@ -258,5 +274,24 @@ impl<B: Bus> Answer<B> {
 
     fn observe(&self, histogram: &prometheus_client::metrics::histogram::Histogram) {
         histogram.observe(self.received.elapsed().as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use heliograph_protocol::Kind;
+
+    use super::*;
+
+    #[test]
+    fn long_lists_count_more_than_once_against_the_rate() {
+        let filter = |values: u16| Filter {
+            kinds: Some((0..values).map(Kind::new).collect()),
+            ..Filter::default()
+        };
+        assert_eq!(price(&[filter(20)]), 1);
+        assert_eq!(price(&[filter(499), filter(0)]), 1);
+        assert_eq!(price(&[filter(300), filter(200)]), 2);
+        assert_eq!(price(&[filter(5_000), filter(5_000)]), 21);
     }
 }
