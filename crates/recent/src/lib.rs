@@ -37,7 +37,7 @@ use parking_lot::{RwLock, RwLockWriteGuard};
 
 pub use scan::RecentScan;
 
-use state::{NOTHING, State, is_undecided};
+use state::{NOTHING, State, is_undecided, takes_effect};
 
 /// Events merged under one hold of the lock: some hundred microseconds.
 const APPLY_SLICE: usize = 64;
@@ -231,7 +231,8 @@ impl<S: EventStore> Recent<S> {
 /// Merges one event, and removes in slices what a request to vanish takes along.
 fn apply(state: &mut RwLockWriteGuard<'_, State>, event: &Arc<Event>, announced: bool) -> Applied {
     let applied = state.apply(event, announced);
-    if applied == Applied::New && event.kind() == Kind::VANISH {
+    let vanishes = event.kind() == Kind::VANISH && applied != Applied::Lost;
+    if vanishes && takes_effect(applied, announced) {
         while state.vanish(event) {
             RwLockWriteGuard::bump(state);
         }

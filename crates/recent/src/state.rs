@@ -69,6 +69,12 @@ struct Seat {
     slot: Option<Slot>,
 }
 
+/// Whether what an event does to others is still to be done. The stream's repetitions have done it;
+/// but a written event can be known from a page of the warm-up, which only adds what it read.
+pub(crate) fn takes_effect(applied: Applied, announced: bool) -> bool {
+    applied != Applied::Known || !announced
+}
+
 /// The guards made lately, by their keys.
 struct LateGuards<'a> {
     hashes: &'a Hashes,
@@ -112,8 +118,7 @@ impl State {
     /// to vanish that came in now, its events are still there: [`Self::vanish`] removes them.
     pub(crate) fn apply(&mut self, event: &Arc<Event>, announced: bool) -> Applied {
         let applied = self.admit(event, announced);
-        // One that vanished since made its guards when it was committed.
-        if applied != Applied::Known {
+        if takes_effect(applied, announced) {
             self.add_guards(event);
         }
         applied

@@ -102,9 +102,17 @@ fn check(events_max: usize, text_bytes_max: usize) {
     });
     let all = Filter::default();
     let expected = block_on(collect(recent.archive(), &all, NOW));
+    let answer = block_on(collect(&recent, &all, NOW));
+    let lacks = |events: &[Arc<Event>], others: &[Arc<Event>]| -> Vec<String> {
+        let others: HashSet<_> = others.iter().map(|event| event.id()).collect();
+        let lacking = events.iter().filter(|event| !others.contains(event.id()));
+        lacking.map(|event| event.as_str().to_owned()).collect()
+    };
+    assert_eq!(lacks(&expected, &answer), [""; 0], "missing at rest");
+    assert_eq!(lacks(&answer, &expected), [""; 0], "only in memory at rest");
     assert!(
-        block_on(collect(&recent, &all, NOW)) == expected,
-        "the same as the archive at rest"
+        answer == expected,
+        "the same order as the archive's at rest"
     );
 }
 

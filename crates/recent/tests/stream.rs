@@ -404,3 +404,22 @@ fn a_budget_that_ends_while_texts_are_fetched_cuts_the_answer() {
     assert_eq!(page.events, notes[..2], "ten entries and two texts");
     assert!(page.cost.archive);
 }
+
+/// A write is visible in the archive before it is merged here, and the warm-up may read it there.
+/// Found by the threads of `concurrent.rs`.
+#[test]
+fn a_request_that_the_warm_up_brought_takes_effect_when_its_write_arrives() {
+    let vanish = |at| event(2, at, 62, &[&["relay", RELAY_URL]], "");
+    for (target, request) in [
+        (note(1, 10), deletion(1, 20, &note(1, 10))),
+        (note(2, 10), vanish(20)),
+    ] {
+        let recent = open(ROOMY);
+        block_on(recent.write(vec![Arc::clone(&target)])).expect("memory doesn't fail");
+        assert_eq!(commit(&recent, &request), Outcome::Stored);
+        while !block_on(recent.warm_step(100)).expect("memory doesn't fail") {}
+        block_on(recent.write(vec![Arc::clone(&request)])).expect("memory doesn't fail");
+        assert!(!recent.known(target.id()));
+        check_same(&recent);
+    }
+}
