@@ -77,3 +77,100 @@ fn refuse<I: IntakeItem>(batch: Vec<I>, error: &StoreError, metrics: &Metrics) {
 fn count(events: usize) -> f64 {
     events as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use heliograph_bus::{CommitNumber, Feed, FeedItem, InProcess, InProcessOptions};
+    use heliograph_policy::RelayUrls;
+    use heliograph_protocol::EventId;
+    use heliograph_store::{
+        MemoryStore, ScanRequest,
+        conformance::{event, relay_urls},
+    };
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+
+    /// A store whose device is full.
+    struct Full(MemoryStore);
+
+    impl EventStore for Full {
+        type Scan = <MemoryStore as EventStore>::Scan;
+
+        async fn write(&self, _events: Vec<Arc<Event>>) -> Result<Vec<Outcome>, StoreError> {
+            Err(StoreError::Full)
+        }
+
+        fn scan(&self, request: ScanRequest) -> Self::Scan {
+            self.0.scan(request)
+        }
+
+        async fn contains(&self, id: &EventId) -> Result<bool, StoreError> {
+            self.0.contains(id).await
+        }
+    }
+
+    /// Publishes all at once, and returns the receipts and what was committed.
+    async fn publish<S: EventStore>(
+        store: S,
+        events: &[Arc<Event>],
+    ) -> (Vec<Result<Receipt, BusError>>, Vec<(u64, Vec<Committed>)>) {
+        let bus = InProcess::new(InProcessOptions::default());
+        let mut feed = bus.feed();
+        let metrics = Arc::new(Metrics::register(&mut Registry::default()));
+        let ingest = run(bus.clone(), Arc::new(store), metrics);
+        let publish = async {
+            let published = events.iter().map(|event| bus.publish(Arc::clone(event)));
+            let receipts = futures_util::future::join_all(published).await;
+            bus.close_intake();
+            receipts
+        };
+        let (receipts, ()) = tokio::join!(publish, ingest);
+        assert_eq!(bus.horizon(), bus.committed(), "no write is left open");
+        bus.close_feed();
+        let mut commits = Vec::new();
+        while let Some(FeedItem::Committed { number, events }) = feed.next().await {
+            commits.push((number.0, events));
+        }
+        (receipts, commits)
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_one_batch_and_only_winners_are_announced() {
+        let (old, new) = (event(1, 10, 0, &[], "old"), event(1, 20, 0, &[], "new"));
+        let events = [Arc::clone(&new), old, Arc::clone(&new)];
+        let (receipts, commits) = publish(MemoryStore::new(relay_urls()), &events).await;
+        let commit = CommitNumber(1);
+        let outcomes = [Outcome::Stored, Outcome::Superseded, Outcome::Duplicate];
+        assert_eq!(
+            receipts,
+            outcomes.map(|outcome| Ok(Receipt { outcome, commit }))
+        );
+        assert_eq!(commits, [(1, vec![Committed::Winner(new)])]);
+    }
+
+    #[tokio::test]
+    async fn a_deleted_version_of_an_address_is_announced_as_a_seat() {
+        let profile = event(1, 20, 0, &[], "deleted before it came");
+        let deletion = event(1, 30, 5, &[&["e", &profile.id().to_hex()]], "");
+        let events = [Arc::clone(&deletion), Arc::clone(&profile)];
+        let (_, commits) = publish(MemoryStore::new(relay_urls()), &events).await;
+        assert_eq!(
+            commits,
+            [(
+                1,
+                vec![Committed::Winner(deletion), Committed::Seat(profile)]
+            )]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_full_store_is_an_error_for_each_publisher_and_announces_nothing() {
+        let store = Full(MemoryStore::new(RelayUrls::default()));
+        let events = [event(1, 10, 1, &[], "a"), event(1, 11, 1, &[], "b")];
+        let (receipts, commits) = publish(store, &events).await;
+        let full = Err(BusError::Store(StoreError::Full.to_string()));
+        assert_eq!(receipts, [full.clone(), full]);
+        assert_eq!(commits, [(1, Vec::new())]);
+    }
+}
