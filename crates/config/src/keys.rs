@@ -193,9 +193,10 @@ settings! {
         kinds_allowed: Vec<Kind> = [], "list of kinds", kinds(), reload;
         /// Kinds that are refused.
         kinds_blocked: Vec<Kind> = [], "list of kinds", kinds(), reload;
-        /// If not empty, only events of these authors are taken.
+        /// If not empty, only these keys may write: events that they signed, and events of others,
+        /// such as gift wraps, on connections that authenticated as one of them.
         pubkeys_allowed: Vec<PublicKey> = [], "list of hex", public_keys(), reload;
-        /// Authors whose events are refused.
+        /// Keys that may not write, neither as an event's author nor as the key that authenticated.
         pubkeys_blocked: Vec<PublicKey> = [], "list of hex", public_keys(), reload;
         /// Whether COUNT is answered (NIP-45).
         count_enabled: bool = true, "yes or no", flag(), reload;
