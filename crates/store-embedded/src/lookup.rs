@@ -54,9 +54,9 @@ impl Snapshot<'_> {
 }
 
 /// The guards of the database and of every level above it.
-struct AllGuards<'a, 's> {
-    snapshot: &'a Snapshot<'s>,
-    levels: &'a [&'a Level],
+pub(crate) struct AllGuards<'a, 's> {
+    pub(crate) snapshot: &'a Snapshot<'s>,
+    pub(crate) levels: &'a [&'a Level],
 }
 
 impl Guards for AllGuards<'_, '_> {

@@ -3,14 +3,14 @@
 
 use std::{collections::VecDeque, io, sync::Arc, thread, time::Duration};
 
-use heliograph_protocol::EventId;
-use heliograph_store::{Page, StoreError};
+use heliograph_protocol::{Event, EventId, Outcome};
+use heliograph_store::{Page, StoreError, rules};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::{
     error::Fault,
-    lookup::{Snapshot, is_visible},
+    lookup::{AllGuards, Snapshot, is_visible},
     priority::give_way,
     scan::{Answer, ScanState, Viewable},
 };
@@ -270,6 +270,23 @@ pub(crate) fn contains_now(store: &dyn Viewable, id: &EventId) -> Result<bool, F
         decoder: view.txn.codec.decoder(),
     };
     is_visible(id, &levels, &mut snapshot, store.relay_urls())
+}
+
+/// What the guards say of an event, stored or not, on the calling thread.
+pub(crate) fn guarded_now(store: &dyn Viewable, event: &Event) -> Result<Option<Outcome>, Fault> {
+    let view = store.view()?;
+    let levels: Vec<_> = view.levels.iter().map(|level| level.read()).collect();
+    let levels: Vec<_> = levels.iter().map(|level| &**level).collect();
+    let snapshot = Snapshot {
+        txn: &view.txn,
+        tables: view.txn.tables,
+        decoder: view.txn.codec.decoder(),
+    };
+    let guards = AllGuards {
+        snapshot: &snapshot,
+        levels: &levels,
+    };
+    rules::guarded(event, &guards, store.relay_urls())
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use crate::{
     flusher,
     log::{LogWriter, segments},
     options::Options,
-    readers::{Pool, contains_now},
+    readers::{Pool, contains_now, guarded_now},
     replay,
     scan::{EmbeddedScan, Viewable},
     writer::{Command, Write, Writer},
@@ -160,6 +160,16 @@ impl EmbeddedStore {
     /// [`StoreError`] if the database can't be read.
     pub fn contains_blocking(&self, id: &EventId) -> Result<bool, StoreError> {
         Ok(contains_now(&*self.handle.core, id)?)
+    }
+
+    /// Whether a deletion or a request to vanish keeps this event out, on the calling thread: for
+    /// ephemeral events, which are never merged (R62-4).
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the database can't be read.
+    pub fn guarded_blocking(&self, event: &Event) -> Result<Option<Outcome>, StoreError> {
+        Ok(guarded_now(&*self.handle.core, event)?)
     }
 }
 

@@ -20,6 +20,9 @@ pub struct Known {
     pub recent: Lookup,
     /// May read from disk; asked on the pool that checks signatures.
     pub archive: Lookup,
+    /// Whether the author of an ephemeral event, which no store sees, has deleted it or vanished
+    /// (R62-4). May read from disk; asked on the pool.
+    pub vanished: Lookup,
 }
 
 impl std::fmt::Debug for Known {
@@ -103,13 +106,20 @@ async fn verify_unknown<B: Bus>(
     gateway: &Gateway<B>,
     event: &Arc<Event>,
 ) -> Result<Verdict, Refused> {
-    let (archive, looked_up) = (Arc::clone(&gateway.known.archive), Arc::clone(event));
-    let known = move |_id: &EventId| archive(&looked_up);
-    gateway
-        .verifier
-        .check(Arc::clone(event), known)
-        .await
-        .map_err(Refused::from)
+    let ephemeral = event.kind().is_ephemeral();
+    let Known {
+        archive, vanished, ..
+    } = &gateway.known;
+    let (lookup, looked_up) = (
+        Arc::clone(if ephemeral { vanished } else { archive }),
+        Arc::clone(event),
+    );
+    let known = move |_id: &EventId| lookup(&looked_up);
+    let verdict = gateway.verifier.check(Arc::clone(event), known).await?;
+    if ephemeral && verdict == Verdict::Known {
+        Outcome::Vanished.answer()?;
+    }
+    Ok(verdict)
 }
 
 /// Checks the signature on the CPU pool.

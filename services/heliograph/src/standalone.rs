@@ -212,14 +212,24 @@ fn connect(
 /// Where ids are looked up before a signature is checked. The archive is asked only for events
 /// that the recent tier can't know.
 fn known(recent: &Recent<EmbeddedStore>, store: &EmbeddedStore) -> Known {
-    let (in_recent, floor, store) = (recent.clone(), recent.clone(), store.clone());
+    let (in_recent, floor) = (recent.clone(), recent.clone());
+    let (store, guards) = (store.clone(), store.clone());
     let recent: Lookup = Arc::new(move |event: &Event| in_recent.holds(event));
     let archive: Lookup = Arc::new(move |event: &Event| {
         let below = floor.floor().is_none_or(|floor| event.created_at() < floor);
         // A failed look-up only costs the signature check.
         below && store.contains_blocking(event.id()).unwrap_or(false)
     });
-    Known { recent, archive }
+    let vanished: Lookup = Arc::new(move |event: &Event| {
+        guards
+            .guarded_blocking(event)
+            .is_ok_and(|hit| hit.is_some())
+    });
+    Known {
+        recent,
+        archive,
+        vanished,
+    }
 }
 
 /// Fills the recent tier from the archive while the relay serves.

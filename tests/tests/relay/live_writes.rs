@@ -257,3 +257,23 @@ fn more_live_events_than_can_be_held_back_end_the_subscription_with_a_reason() {
     };
     assert!(reason.starts_with("error: "), "{reason}");
 }
+
+/// R62-4: nothing stores an ephemeral event, and still none from before the request may come.
+#[test]
+fn ephemeral_events_from_before_a_request_to_vanish_are_refused() {
+    let relay = Relay::start();
+    let mut writer = relay.client();
+    let (gone, other) = (Key::nth(0), Key::nth(1));
+    let vanish = gone.sign(now(), 62, &[&["relay", "ALL_RELAYS"]], "");
+    let until = vanish.created_at().as_secs();
+    writer.accept(&vanish);
+    writer.refuse(&gone.sign(until - 28, 20_001, &[], "before"), "blocked");
+    writer.refuse(&gone.sign(until, 20_001, &[], "at"), "blocked");
+    writer.accept(&gone.sign(until + 1, 20_001, &[], "after"));
+    writer.accept(&other.sign(until - 28, 20_001, &[], "somebody else"));
+    let wrap = |at, to: &Key| {
+        let author = Key::nth(2);
+        author.sign(at, 21_059, &[&["p", &to.hex()]], "wrap")
+    };
+    writer.accept(&wrap(until - 28, &other));
+}

@@ -69,6 +69,7 @@ impl Bed {
         let nothing = Known {
             recent: Arc::new(|_| false),
             archive: Arc::new(|_| false),
+            vanished: Arc::new(|_| false),
         };
         let (shutdown, tasks) = (Shutdown::new(), Tasks::new());
         let gateway = Gateway::new(
