@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::{
     error::Fault,
     lookup::{AllGuards, Snapshot, is_visible},
+    overlay::Level,
     priority::give_way,
     scan::{Answer, ScanState, Viewable},
 };
@@ -261,6 +262,23 @@ fn contains(store: &dyn Viewable, id: &EventId) -> Result<bool, StoreError> {
 
 /// Whether this id is visible, on the calling thread.
 pub(crate) fn contains_now(store: &dyn Viewable, id: &EventId) -> Result<bool, Fault> {
+    look(store, |levels, snapshot| {
+        is_visible(id, levels, snapshot, store.relay_urls())
+    })
+}
+
+/// What the guards say of an event, stored or not, on the calling thread.
+pub(crate) fn guarded_now(store: &dyn Viewable, event: &Event) -> Result<Option<Outcome>, Fault> {
+    look(store, |levels, snapshot| {
+        rules::guarded(event, &AllGuards { snapshot, levels }, store.relay_urls())
+    })
+}
+
+/// Reads one state of the store: its levels, and the database below them.
+fn look<T>(
+    store: &dyn Viewable,
+    read: impl FnOnce(&[&Level], &mut Snapshot<'_>) -> Result<T, Fault>,
+) -> Result<T, Fault> {
     let view = store.view()?;
     let levels: Vec<_> = view.levels.iter().map(|level| level.read()).collect();
     let levels: Vec<_> = levels.iter().map(|level| &**level).collect();
@@ -269,24 +287,7 @@ pub(crate) fn contains_now(store: &dyn Viewable, id: &EventId) -> Result<bool, F
         tables: view.txn.tables,
         decoder: view.txn.codec.decoder(),
     };
-    is_visible(id, &levels, &mut snapshot, store.relay_urls())
-}
-
-/// What the guards say of an event, stored or not, on the calling thread.
-pub(crate) fn guarded_now(store: &dyn Viewable, event: &Event) -> Result<Option<Outcome>, Fault> {
-    let view = store.view()?;
-    let levels: Vec<_> = view.levels.iter().map(|level| level.read()).collect();
-    let levels: Vec<_> = levels.iter().map(|level| &**level).collect();
-    let snapshot = Snapshot {
-        txn: &view.txn,
-        tables: view.txn.tables,
-        decoder: view.txn.codec.decoder(),
-    };
-    let guards = AllGuards {
-        snapshot: &snapshot,
-        levels: &levels,
-    };
-    rules::guarded(event, &guards, store.relay_urls())
+    read(&levels, &mut snapshot)
 }
 
 #[cfg(test)]
