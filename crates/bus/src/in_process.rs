@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::{
-    Bus, BusError, CommitNumber, Committed, Deliver, Delivery, Feed, FeedItem, Intake, IntakeItem,
-    Receipt, Requests,
+    Bus, BusError, CommitNumber, Committed, Deliver, Delivery, Feed, FeedItem, IfStored, Intake,
+    IntakeItem, Receipt, Requests,
 };
 
 /// Sizes of the queues.
@@ -176,13 +176,23 @@ impl Bus for InProcess {
         self.shared.commits.fetch_or(1, Ordering::AcqRel);
     }
 
-    fn committed(&self) -> CommitNumber {
-        CommitNumber(self.shared.commits.load(Ordering::Acquire) / 2)
+    async fn newest(&self) -> Result<CommitNumber, BusError> {
+        Ok(CommitNumber(
+            self.shared.commits.load(Ordering::Acquire) / 2,
+        ))
     }
 
-    fn horizon(&self) -> CommitNumber {
+    fn horizon(&self) -> Option<CommitNumber> {
         let commits = self.shared.commits.load(Ordering::Acquire);
-        CommitNumber(commits.div_ceil(2))
+        Some(CommitNumber(commits.div_ceil(2)))
+    }
+
+    /// One matcher lives as long as the bus, so nobody asks for what it has applied.
+    async fn history(
+        &self,
+        _after: CommitNumber,
+    ) -> Result<Vec<(CommitNumber, Vec<Committed>)>, BusError> {
+        Err(BusError::Closed)
     }
 
     async fn commit(&self, events: Vec<Committed>) -> Result<CommitNumber, BusError> {
@@ -238,6 +248,10 @@ pub struct Published {
 impl IntakeItem for Published {
     fn event(&self) -> &Arc<Event> {
         &self.event
+    }
+
+    fn if_stored(&self) -> IfStored {
+        IfStored::Announced
     }
 
     fn answer(self, receipt: Result<Receipt, BusError>) {
@@ -337,14 +351,15 @@ mod tests {
     async fn the_horizon_is_one_ahead_while_a_write_is_under_way() {
         let bus = InProcess::new(InProcessOptions::default());
         let _feed = bus.feed();
-        let ends = || (bus.committed().0, bus.horizon().0);
-        assert_eq!(ends(), (0, 0));
+        let ends = async || (bus.newest().await, bus.horizon());
+        let numbers = |newest, horizon| (Ok(CommitNumber(newest)), Some(CommitNumber(horizon)));
+        assert_eq!(ends().await, numbers(0, 0));
         bus.begin_write();
-        assert_eq!(ends(), (0, 1));
+        assert_eq!(ends().await, numbers(0, 1));
         bus.commit(Vec::new()).await.unwrap();
-        assert_eq!(ends(), (1, 1));
+        assert_eq!(ends().await, numbers(1, 1));
         bus.begin_write();
-        assert_eq!(ends(), (1, 2));
+        assert_eq!(ends().await, numbers(1, 2));
     }
 
     #[tokio::test]
@@ -389,4 +404,49 @@ mod tests {
         assert!(futures_util::poll!(&mut second).is_pending());
         assert_eq!(intake.next(10).await.map(|batch| batch.len()), Some(1));
     }
+}
+
+#[cfg(test)]
+mod conforms {
+    use super::*;
+    use crate::conformance::{Backend, note};
+
+    struct OneProcess;
+
+    impl Backend for OneProcess {
+        type Bus = InProcess;
+        type Handle = Box<InProcess>;
+
+        const REDELIVERS: bool = false;
+        const HISTORY: bool = false;
+
+        async fn open(&self) -> Box<InProcess> {
+            Box::new(InProcess::new(InProcessOptions::default()))
+        }
+
+        async fn open_narrow(&self) -> Box<InProcess> {
+            Box::new(InProcess::new(InProcessOptions {
+                intake_bytes_max: u32::try_from(note(1).json().len()).unwrap(),
+                ..InProcessOptions::default()
+            }))
+        }
+
+        fn close_intake(bus: &InProcess) {
+            bus.close_intake();
+        }
+
+        fn close_feed(bus: &InProcess) {
+            bus.close_feed();
+        }
+    }
+
+    fn block_on<F: Future>(future: F) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(future);
+    }
+
+    crate::bus_conformance_tests!(block_on, OneProcess);
 }

@@ -5,16 +5,19 @@
 //!
 //! ```text
 //! gateway ──publish──▶ ingest ──commit──▶ matcher ──deliver──▶ gateway
-//!    └──────open, count, close, authenticate──────▶┘
+//!    └──open, resume, count, close, authenticate──▶┘
 //! ```
 #![warn(missing_docs)]
 
+pub mod conformance;
 mod in_process;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use heliograph_policy::Reader;
-use heliograph_protocol::{EoseHint, Event, Filter, Outcome, PublicKey, Refusal, Timestamp};
+use heliograph_protocol::{
+    EoseHint, Event, EventId, Filter, Outcome, PublicKey, Refusal, Timestamp,
+};
 
 pub use in_process::{InProcess, InProcessFeed, InProcessIntake, InProcessOptions, Published};
 
@@ -24,6 +27,27 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// The place of a batch in the stream of committed events, from 1; 0 is before all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct CommitNumber(pub u64);
+
+/// The place of one event in the stream of committed events: its batch, then its place in the batch.
+/// A subscription's live events come in this order, whichever matcher sends them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Place {
+    /// The batch.
+    pub number: CommitNumber,
+    /// The event within the batch, from 0.
+    pub index: u32,
+}
+
+impl Place {
+    /// Behind every event of a batch.
+    #[must_use]
+    pub const fn end_of(number: CommitNumber) -> Self {
+        Self {
+            number,
+            index: u32::MAX,
+        }
+    }
+}
 
 /// One client's socket, unique within its gateway for the life of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,6 +79,15 @@ pub enum BusError {
     /// No answer in time.
     #[error("no answer in time")]
     TimedOut,
+    /// No matcher can be reached.
+    #[error("the relay can't be searched at the moment, try again")]
+    NoMatcher,
+    /// The matcher went away in the middle; another one may answer the same question.
+    #[error("the answer broke off, try again")]
+    Interrupted,
+    /// The bus itself can't be reached.
+    #[error("the relay can't take events at the moment, try again")]
+    Unavailable,
 }
 
 impl From<BusError> for Refusal {
@@ -115,9 +148,43 @@ pub struct AnswerPage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AnswerEnd {
     /// EOSE; the subscription is live.
-    Eose(EoseHint),
+    Eose(Eose),
     /// CLOSED: the stored part is incomplete, and the subscription is not open.
     Closed(Refusal),
+}
+
+/// The end of a complete stored part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Eose {
+    /// Whether there is more (NIP-67).
+    pub hint: EoseHint,
+    /// Every live event up to here has been handed to the gateway before this page.
+    pub applied: CommitNumber,
+    /// Events of the stored part that the stream may announce after `applied`: they are to be
+    /// dropped when they come.
+    pub fresh: Vec<EventId>,
+}
+
+/// Subscriptions that were live at a matcher that is gone.
+#[derive(Debug, Clone)]
+pub struct Resume {
+    /// Everything up to this number was delivered, to all of them.
+    pub from: CommitNumber,
+    /// What they ask for.
+    pub subscriptions: Vec<Resumed>,
+}
+
+/// One subscription that goes on.
+#[derive(Debug, Clone)]
+pub struct Resumed {
+    /// Where its events go.
+    pub slot: Slot,
+    /// Whose it is.
+    pub connection: ConnectionId,
+    /// Its filters.
+    pub filters: Vec<Filter>,
+    /// The keys that count for it (R42-9).
+    pub reader: Arc<Reader>,
 }
 
 /// The stored part of a REQ as a stream of pages. Dropping it ends the read, not the subscription.
@@ -132,6 +199,15 @@ pub trait Requests: Send + Sync {
     /// Registers the subscription, then prepares its stored part: from here on every matching
     /// commit is delivered to the slot, and every earlier one is in the pages.
     fn open(&self, open: Open) -> BoxFuture<'_, Result<Box<dyn Pages>, BusError>>;
+
+    /// Registers subscriptions without a stored part, and delivers what was committed after
+    /// [`Resume::from`] to each of them, in order and without a gap.
+    ///
+    /// # Errors
+    ///
+    /// A refusal for CLOSED: the stream no longer goes back that far, or could not be read. None of
+    /// them is open then.
+    fn resume(&self, resume: Resume) -> BoxFuture<'_, Result<(), Refusal>>;
 
     /// Ends a subscription. The slot is released once nothing more can be delivered to it.
     fn close(&self, slot: Slot);
@@ -153,11 +229,17 @@ pub enum Delivery {
     Event {
         /// The event, shared by all receivers.
         event: Arc<Event>,
+        /// Where it stands in the stream; `None` for ephemeral events, which aren't in it. What
+        /// isn't behind a subscription's last place has been delivered to it before.
+        place: Option<Place>,
         /// Its receivers.
         slots: Vec<Slot>,
     },
     /// Nothing more comes for this slot: it may be allotted again.
     Released(Slot),
+    /// The subscription can't go on and is no longer open; its client is told by CLOSED. The slot
+    /// is still to be closed.
+    Ended(Slot, Refusal),
 }
 
 /// The gateway's side of the link.
@@ -171,6 +253,9 @@ pub trait Deliver: Send + Sync {
 pub enum Committed {
     /// A new visible event: to be delivered.
     Winner(Arc<Event>),
+    /// An event that was stored before, perhaps by a worker that hasn't announced it yet: to be
+    /// delivered only if it is new above the floor of the recent tier.
+    Again(Arc<Event>),
     /// A version of an address that was deleted before it came. It is not visible, but it
     /// supersedes the older versions all the same (R09-8).
     Seat(Arc<Event>),
@@ -206,11 +291,25 @@ pub trait Intake: Send {
     fn next(&mut self, count_max: usize) -> impl Future<Output = Option<Vec<Self::Item>>> + Send;
 }
 
+/// What it means that an event to be written is stored already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfStored {
+    /// It was announced: there is one writer, which announces before it takes the next batch.
+    Announced,
+    /// Another worker stored it, and announces it now if it hasn't yet.
+    Elsewhere,
+    /// A worker took this very batch before and went away, perhaps between store and announcement.
+    Unknown,
+}
+
 /// One event with the way back to its publisher. Dropped without a receipt, the publisher gets
 /// an error and may send again.
 pub trait IntakeItem: Send {
     /// The event, verified.
     fn event(&self) -> &Arc<Event>;
+
+    /// What it means if the store has this event already.
+    fn if_stored(&self) -> IfStored;
 
     /// Answers the publisher.
     fn answer(self, receipt: Result<Receipt, BusError>);
@@ -223,7 +322,8 @@ pub trait IntakeItem: Send {
 /// - [`publish`](Self::publish) returns a receipt only once the event is durable; on an error it may
 ///   or may not be, and publishing it again is harmless.
 /// - The feed keeps the order of commits, loses none while the matcher lives, and numbers them
-///   without gaps.
+///   without gaps. An event may be announced more than once; one that was acknowledged is announced
+///   at least once.
 /// - Every queue is bounded: a full one makes the caller wait.
 pub trait Bus: Clone + Send + Sync + 'static {
     /// Where ingest takes events from.
@@ -247,22 +347,40 @@ pub trait Bus: Clone + Send + Sync + 'static {
     /// [`BusError::Closed`] while there is none.
     fn matcher(&self) -> Result<&dyn Requests, BusError>;
 
-    /// Takes the ingest end. One worker at a time per process.
+    /// Takes the ingest end. In one process one worker at a time.
     fn intake(&self) -> Self::Intake;
 
     /// Says that a write begins whose events may be visible in the store before they are
     /// committed. [`commit`](Self::commit) ends it, with no events if it failed.
     fn begin_write(&self);
 
-    /// The newest commit that this process knows of, applied or not: a question that waits for it
-    /// sees every event that was acknowledged here before it came, by whichever connection.
-    fn committed(&self) -> CommitNumber;
+    /// The newest commit: a question that waits for it sees every event that was acknowledged
+    /// before it came, through whichever gateway.
+    ///
+    /// # Errors
+    ///
+    /// The bus can't say: an answer could miss what was acknowledged.
+    fn newest(&self) -> impl Future<Output = Result<CommitNumber, BusError>> + Send;
 
     /// The number up to which commits may be visible in the store at this moment, applied or not.
     /// A matcher that has applied it has delivered whatever a read that ended before can hold.
-    fn horizon(&self) -> CommitNumber;
+    /// `None` if nobody can know, as between machines: there the store says which of its events are
+    /// fresh.
+    fn horizon(&self) -> Option<CommitNumber>;
 
-    /// Announces what a write changed, in order, and returns its number.
+    /// Batches after `after`, consecutive from the next number on, as many as are convenient at
+    /// once; none if there are no newer ones.
+    ///
+    /// # Errors
+    ///
+    /// [`BusError::Closed`] if the next number is no longer kept; others are safe to retry.
+    fn history(
+        &self,
+        after: CommitNumber,
+    ) -> impl Future<Output = Result<Vec<(CommitNumber, Vec<Committed>)>, BusError>> + Send;
+
+    /// Announces what a write changed, in order, and returns its number. Where nothing changed it
+    /// may return 0.
     fn commit(
         &self,
         events: Vec<Committed>,

@@ -2,18 +2,17 @@
 
 use std::{fmt, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
-use heliograph_protocol::{Kind, PublicKey};
+use heliograph_protocol::{IpNetwork, Kind, PublicKey};
 
-use crate::{
-    network::IpNetwork,
-    value::{Shape, Value},
-};
+use crate::value::{Shape, Value};
 
 /// How one key is read.
 pub(crate) struct Check<T> {
     pub(crate) shape: Shape,
     /// What is allowed, in words.
     pub(crate) allowed: String,
+    /// Whether the value is shown to nobody.
+    pub(crate) secret: bool,
     #[expect(
         clippy::type_complexity,
         reason = "a boxed closure, used in this file alone"
@@ -22,7 +21,7 @@ pub(crate) struct Check<T> {
 }
 
 impl<T: 'static> Check<T> {
-    fn new(
+    pub(crate) fn new(
         shape: Shape,
         allowed: impl Into<String>,
         read: impl Fn(&Value) -> Result<T, String> + 'static,
@@ -30,6 +29,7 @@ impl<T: 'static> Check<T> {
         Self {
             shape,
             allowed: allowed.into(),
+            secret: false,
             read: Box::new(read),
         }
     }
@@ -46,16 +46,26 @@ impl<T: 'static> Check<T> {
             shape,
             allowed,
             read,
+            ..
         } = self;
         Check::new(shape, allowed, move |value| read(value).map(&convert))
     }
 
+    /// The same, with a value that is shown to nobody. Comes last: other changes forget it.
+    pub(crate) fn secret(self) -> Self {
+        Self {
+            secret: true,
+            ..self
+        }
+    }
+
     /// The same, with the empty text or 0 for "none".
-    fn or_off(self, off: Value, name: &str) -> Check<Option<T>> {
+    pub(crate) fn or_off(self, off: Value, name: &str) -> Check<Option<T>> {
         let Self {
             shape,
             allowed,
             read,
+            ..
         } = self;
         Check::new(
             shape,
@@ -79,7 +89,7 @@ fn wrong_type(value: &Value) -> String {
 }
 
 /// The value for a message: long ones are cut.
-fn shortened(value: impl fmt::Display) -> String {
+pub(crate) fn shortened(value: impl fmt::Display) -> String {
     let text = value.to_string();
     match text.char_indices().nth(80) {
         Some((at, _)) => format!("{}…", &text[..at]),
@@ -87,7 +97,7 @@ fn shortened(value: impl fmt::Display) -> String {
     }
 }
 
-fn text_of(value: &Value) -> Result<&str, String> {
+pub(crate) fn text_of(value: &Value) -> Result<&str, String> {
     match value {
         Value::Text(text) => Ok(text),
         other => Err(wrong_type(other)),
@@ -146,6 +156,10 @@ pub(crate) fn seconds_or(name: &str, range: RangeInclusive<u64>) -> Check<Option
 
 pub(crate) fn millis(range: RangeInclusive<u64>) -> Check<Duration> {
     integer(range).map(Duration::from_millis)
+}
+
+pub(crate) fn millis_or(name: &str, range: RangeInclusive<u64>) -> Check<Option<Duration>> {
+    millis(range).or_off(Value::Integer(0), name)
 }
 
 /// Text without control characters, of so many characters.
@@ -241,7 +255,7 @@ fn url(text: &str, schemes: &[&str]) -> Result<(), &'static str> {
     host_and_port(authority)
 }
 
-fn host_and_port(authority: &str) -> Result<(), &'static str> {
+pub(crate) fn host_and_port(authority: &str) -> Result<(), &'static str> {
     let (host, port) = match authority.rfind(']') {
         Some(end) => authority.split_at(end + 1),
         None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
@@ -268,7 +282,7 @@ fn host_and_port(authority: &str) -> Result<(), &'static str> {
     }
 }
 
-fn list<T: 'static>(
+pub(crate) fn list<T: 'static>(
     shape: Shape,
     allowed: &str,
     count_max: usize,
@@ -323,11 +337,12 @@ pub(crate) fn paths() -> Check<Vec<String>> {
 }
 
 impl<T: 'static> Check<Vec<T>> {
-    fn at_least_one(self) -> Self {
+    pub(crate) fn at_least_one(self) -> Self {
         let Self {
             shape,
             allowed,
             read,
+            ..
         } = self;
         Self::new(shape, allowed, move |value| match read(value)? {
             items if items.is_empty() => Err("is empty".to_owned()),

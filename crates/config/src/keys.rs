@@ -5,17 +5,20 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use heliograph_protocol::{Kind, PublicKey};
+use heliograph_protocol::{IpNetwork, Kind, PublicKey};
 
 use crate::{
     check::{
-        directory, flag, integer, integer_or, kinds, log_level, millis, networks, one_of,
-        optional_public_key, optional_socket, optional_text, optional_url, paths, public_keys,
-        relay_urls, seconds, seconds_or, socket, text,
+        directory, flag, integer, integer_or, kinds, log_level, millis, millis_or, networks,
+        one_of, optional_public_key, optional_socket, optional_text, optional_url, paths,
+        public_keys, relay_urls, seconds, seconds_or, socket, text,
     },
-    network::IpNetwork,
+    cluster::{
+        DatacenterReplicas, Secret, cluster_name, keyspace, nats_servers, nodes, optional_endpoint,
+        optional_node, optional_path, optional_secret, replication,
+    },
     table::settings,
-    value::{LogFormat, SyncMode},
+    value::{Consistency, Durability, LogFormat, StreamStorage, SyncMode},
 };
 
 const KIB: u64 = 1_024;
@@ -27,6 +30,19 @@ const FORMATS: &[(&str, LogFormat)] = &[
     ("auto", LogFormat::Auto),
     ("text", LogFormat::Text),
     ("json", LogFormat::Json),
+];
+const DURABILITIES: &[(&str, Durability)] = &[
+    ("stored", Durability::Stored),
+    ("quorum", Durability::Quorum),
+];
+const STORAGES: &[(&str, StreamStorage)] = &[
+    ("file", StreamStorage::File),
+    ("memory", StreamStorage::Memory),
+];
+const CONSISTENCIES: &[(&str, Consistency)] = &[
+    ("local_quorum", Consistency::LocalQuorum),
+    ("quorum", Consistency::Quorum),
+    ("one", Consistency::One),
 ];
 const SYNC_MODES: &[(&str, SyncMode)] = &[("fsync", SyncMode::Fsync), ("none", SyncMode::None)];
 
@@ -252,6 +268,163 @@ settings! {
         /// Bytes of event texts kept with them; 0 is derived from the memory limit.
         text_bytes_max: Option<u64> = 0, "bytes",
             integer_or("an eighth of the memory limit", MIB..=1_024 * GIB), restart;
+    }
+
+    /// The cluster that a role belongs to. This section and those down to `[matcher]` are read by
+    /// `heliograph gateway`, `ingest` and `matcher`; the relay in one process ignores them.
+    cluster: Cluster {
+        /// What the NATS subjects, streams and buckets of this cluster begin with, so that several
+        /// can share the same servers.
+        name: String = "heliograph", "name", cluster_name(), restart;
+        /// What this process is called, in leases and subjects. No two may have the same name.
+        node: Option<String> = "", "name", optional_node(), restart;
+        /// What `OK true` promises: "stored" that the database took the event, "quorum" that
+        /// JetStream did, which is faster, and reads lag behind it.
+        durability: Durability = "stored", "word", one_of(DURABILITIES), restart;
+        /// Whether "quorum" is taken with fewer than three replicas, where an `OK true` may be lost
+        /// with one server.
+        durability_unsafe: bool = false, "yes or no", flag(), restart;
+        /// Subjects that events are spread over; every role needs the same number. Workers share
+        /// them, so more than there will ever be workers is enough.
+        partitions: u16 = 16, "subjects", integer(1..=256), restart;
+    }
+
+    /// The bus of a cluster: NATS with JetStream, 2.12 or later.
+    nats: Nats {
+        /// Servers to connect to; the others are learnt from them. `tls://` insists on TLS.
+        servers: Vec<String> = ["nats://127.0.0.1:4222"], "list of URLs", nats_servers(), restart;
+        /// Who to log in as, with `nats.password`.
+        username: Option<String> = "", "text", optional_text(256), restart;
+        /// The password of `nats.username`.
+        password: Option<Secret> = "", "secret", optional_secret(), restart;
+        /// A token to log in with, instead of a name.
+        token: Option<Secret> = "", "secret", optional_secret(), restart;
+        /// A file with a user's JWT and seed (`.creds`), instead of a name.
+        credentials: Option<PathBuf> = "", "path", optional_path(), restart;
+        /// A file with the seed of a user's key (nkey), instead of a name.
+        nkey_seed: Option<PathBuf> = "", "path", optional_path(), restart;
+        /// A PEM file with the authorities that sign the servers' certificates; without one those
+        /// of the system.
+        ca: Option<PathBuf> = "", "path", optional_path(), restart;
+        /// A PEM file with the certificate that this process shows to the servers.
+        certificate: Option<PathBuf> = "", "path", optional_path(), restart;
+        /// A PEM file with the key of `nats.certificate`.
+        key: Option<PathBuf> = "", "path", optional_path(), restart;
+        /// Copies of streams and buckets. Three survive the loss of one server; 1 is for
+        /// development.
+        replicas: usize = 3, "copies", integer(1..=5), restart;
+        /// Bytes of events that wait to be stored; past it publishers get `error:`. Room for an
+        /// hour without the database at 1,000 events a second.
+        events_bytes_max: u64 = 4_294_967_296, "bytes", integer(16 * MIB..=16_384 * GIB), restart;
+        /// How long events wait to be stored before they are dropped. Only "quorum" has promised
+        /// them, hence a week.
+        events_age_max as "events_age_max_secs": Duration = 604_800, "seconds",
+            seconds(60..=31_536_000), restart;
+        /// How long committed events can be read again: how long a gateway or matcher may be away
+        /// before subscriptions end and the recent tier is read anew.
+        committed_age as "committed_age_secs": Duration = 900, "seconds",
+            seconds(30..=604_800), restart;
+        /// Bytes of committed events that can be read again; the oldest go first.
+        committed_bytes_max: u64 = 1_073_741_824, "bytes", integer(16 * MIB..=1_024 * GIB), restart;
+        /// Where committed events lie: "memory" is faster and gone with most of the servers, which
+        /// ends subscriptions and loses nothing that is stored.
+        committed_storage: StreamStorage = "file", "word", one_of(STORAGES), restart;
+        /// How long a gateway or matcher counts as alive without a sign of it: how long a failure
+        /// goes unnoticed.
+        lease as "lease_secs": Duration = 5, "seconds", seconds(1..=60), restart;
+        /// How long a request to the servers may take.
+        timeout as "timeout_ms": Duration = 2_000, "milliseconds", millis(100..=60_000), restart;
+    }
+
+    /// The archive of a cluster: ScyllaDB, or Apache Cassandra 5.
+    scylla: Scylla {
+        /// Nodes to ask first; the others are learnt from them.
+        nodes: Vec<String> = ["127.0.0.1:9042"], "list of addresses", nodes(), restart;
+        /// The keyspace with the tables of this relay.
+        keyspace: String = "heliograph", "name", keyspace(), restart;
+        /// Who to log in as, with `scylla.password`.
+        username: Option<String> = "", "text", optional_text(256), restart;
+        /// The password of `scylla.username`.
+        password: Option<Secret> = "", "secret", optional_secret(), restart;
+        /// A PEM file with the authorities that sign the nodes' certificates; connections are
+        /// encrypted if it is given.
+        ca: Option<PathBuf> = "", "path", optional_path(), restart;
+        /// A PEM file with the certificate that this process shows to the nodes.
+        certificate: Option<PathBuf> = "", "path", optional_path(), restart;
+        /// A PEM file with the key of `scylla.certificate`.
+        key: Option<PathBuf> = "", "path", optional_path(), restart;
+        /// The data centre whose nodes are asked; without one all of them are.
+        datacenter: Option<String> = "", "text", optional_text(128), restart;
+        /// Copies of each row in every data centre, where `scylla.replication` says nothing else.
+        /// Read when the keyspace is made.
+        replication_factor: u32 = 3, "copies", integer(1..=16), restart;
+        /// Copies of each row by data centre, as in `dc1:3`. Empty: `scylla.replication_factor` in
+        /// each of them.
+        replication: Vec<DatacenterReplicas> = [], "list of name:copies", replication(), restart;
+        /// How many copies answer before a read or write counts. "one" is for development: with it
+        /// nothing holds that is promised.
+        consistency: Consistency = "local_quorum", "word", one_of(CONSISTENCIES), restart;
+        /// How long one read may take.
+        read_timeout as "read_timeout_ms": Duration = 2_000, "milliseconds",
+            millis(10..=60_000), restart;
+        /// How long one write may take.
+        write_timeout as "write_timeout_ms": Duration = 3_000, "milliseconds",
+            millis(10..=60_000), restart;
+        /// After so long a read is sent to a second node too; 0 never. A little more than most
+        /// reads take.
+        speculative as "speculative_ms": Option<Duration> = 50, "milliseconds",
+            millis_or("never", 1..=60_000), restart;
+        /// Requests of one process to the nodes at a time; others wait.
+        requests_max: usize = 2_048, "requests", integer(1..=1_000_000), restart;
+    }
+
+    /// What stores events in a cluster.
+    ingest: Ingest {
+        /// Batches that are stored at a time. The database likes many small writes at once.
+        batches_in_flight: usize = 8, "batches", integer(1..=1_024), restart;
+        /// Events that a batch of a gateway holds at most.
+        batch_events_max: usize = 500, "events", integer(1..=10_000), restart;
+        /// How often a batch is tried before it becomes a dead letter, to be looked at by a person.
+        /// With the growing pauses between them 20 attempts cover some twelve minutes.
+        deliveries_max: u32 = 20, "attempts", integer(1..=1_000), restart;
+        /// How long a worker may be silent before another one gets its batch. A live worker says
+        /// every third of it that it is at work. Less than the 4 s after which publishers give up.
+        ack_wait as "ack_wait_secs": Duration = 2, "seconds", seconds(1..=3_600), restart;
+    }
+
+    /// What answers questions in a cluster, and the way of gateways to it.
+    matcher: Matcher {
+        /// Where gateways connect. On this machine only by default; in a cluster the address of
+        /// the network that its parts share, never one that clients reach.
+        listen: SocketAddr = "127.0.0.1:7779", "address", socket(), restart;
+        /// Where gateways reach this matcher, if it isn't the address that it listens on. The name
+        /// of the host is taken where that is all addresses.
+        advertise: Option<String> = "", "address or URL", optional_endpoint(), restart;
+        /// A PEM file with the authorities that sign the certificates of gateways and matchers.
+        /// Given together with `matcher.certificate` and `matcher.key` the way between them is
+        /// encrypted and both sides have to prove who they are; gateways read these keys too.
+        ca: Option<PathBuf> = "", "path", optional_path(), restart;
+        /// A PEM file with the certificate that this process shows to the other side.
+        certificate: Option<PathBuf> = "", "path", optional_path(), restart;
+        /// A PEM file with the key of `matcher.certificate`.
+        key: Option<PathBuf> = "", "path", optional_path(), restart;
+        /// Bytes that wait for one gateway; past it the gateway is cut off and comes back from the
+        /// last commit that it has.
+        gateway_queue_bytes_max: usize = 67_108_864, "bytes", integer(MIB..=16 * GIB), restart;
+        /// Bytes of committed events kept in memory for gateways that come back; older ones are
+        /// read from the stream.
+        replay_bytes_max: usize = 67_108_864, "bytes", integer(MIB..=64 * GIB), restart;
+        /// Index rows that one filter may look at in both tiers; past it the REQ gets what was found
+        /// and CLOSED.
+        scan_rows_max: u64 = 500_000, "rows", integer(1_000..=1_000_000_000), reload;
+        /// Reading time of one filter, the way to the database included; past it the REQ gets what
+        /// was found and CLOSED. Most answers need a few milliseconds.
+        scan_time_max as "scan_ms_max": Duration = 2_000, "milliseconds", millis(1..=600_000), reload;
+        /// Index rows that one COUNT may look at.
+        count_rows_max: u64 = 1_000_000, "rows", integer(1_000..=1_000_000_000), reload;
+        /// Reading time of one COUNT; past it CLOSED.
+        count_time_max as "count_ms_max": Duration = 5_000, "milliseconds",
+            millis(1..=600_000), reload;
     }
 
     /// The listener for operators: `/metrics`, `/livez`, `/readyz`.

@@ -6,10 +6,10 @@
 //! proven, and a load that fails names everything that is wrong, one line each.
 
 mod check;
+mod cluster;
 mod environment;
 mod error;
 mod keys;
-mod network;
 mod print;
 mod read;
 mod relations;
@@ -18,14 +18,16 @@ mod suggest;
 mod table;
 mod value;
 
+pub use cluster::{DatacenterReplicas, Secret};
 pub use environment::environment;
 pub use error::{ConfigError, ConfigErrors};
+pub use heliograph_protocol::IpNetwork;
 pub use keys::{
-    Admin, Auth, Config, Gateway, KEYS, Log, Policy, Recent, Relay, Shutdown, Store, Verify,
+    Admin, Auth, Cluster, Config, Gateway, Ingest, KEYS, Log, Matcher, Nats, Policy, Recent, Relay,
+    Scylla, Shutdown, Store, Verify,
 };
-pub use network::IpNetwork;
 pub use print::reference_markdown;
 pub use read::{Loaded, load};
 pub use reload::Reload;
 pub use table::Key;
-pub use value::{LogFormat, Source, SyncMode};
+pub use value::{Consistency, Durability, LogFormat, Source, StreamStorage, SyncMode};

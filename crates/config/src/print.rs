@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use crate::{KEYS, Key, Loaded, keys::SECTIONS};
+use crate::{KEYS, Key, Loaded, keys::SECTIONS, value::Value};
 
 /// Columns of a comment line in `config print`.
 const WIDTH: usize = 96;
 
 impl Loaded {
-    /// The values in force as TOML that can be loaded again, each with its doc, unit, default,
+    /// The values in force as TOML that can be loaded again, without secrets, each with its doc, unit, default,
     /// whether it reloads on SIGHUP, and where its value was read.
     #[must_use]
     pub fn to_annotated_toml(&self) -> String {
@@ -44,7 +44,11 @@ impl Loaded {
             ),
         );
         comment(out, &format!("from: {source}"));
-        line(out, &format!("{name} = {value}"));
+        if key.is_secret() && value != Value::Text(String::new()) {
+            line(out, &format!("# {name} is set and not shown"));
+        } else {
+            line(out, &format!("{name} = {value}"));
+        }
     }
 }
 
@@ -98,7 +102,8 @@ pub fn reference_markdown() -> String {
          # Configuration\n\n\
          Later layers win: default, then the TOML file (`--config FILE`), then the environment, then flags\n\
          (`--set key=value`). The variable of `gateway.listen` is `HELIOGRAPH_GATEWAY_LISTEN`; in variables and\n\
-         flags a list is `a,b,c`. `heliograph config check` names everything that is wrong, `heliograph config\n\
+         flags a list is `a,b,c`. A secret may stand in a file of its own: `HELIOGRAPH_NATS_PASSWORD_FILE` names the file\n\
+         whose text is `nats.password`. `heliograph config check` names everything that is wrong, `heliograph config\n\
          print` shows the values in force and where each was read. On SIGHUP the file and the environment are\n\
          read again; keys marked *reload* take their new value at once, the others at the next start.\n",
     );

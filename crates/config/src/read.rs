@@ -1,6 +1,6 @@
 //! The layers: defaults, file, environment, flags; then the check of the whole.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
 
 use toml::{
     Spanned,
@@ -22,8 +22,15 @@ const FILE_BYTES_MAX: u64 = 16 * 1_024 * 1_024;
 
 /// The configuration as written: for each key at most one value, that of the last layer which has
 /// one. Every key is optional here.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub(crate) struct Written(BTreeMap<&'static str, (Value, Source)>);
+
+/// Names the keys without their values, some of which are secrets.
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 /// A configuration that was loaded and checked, with what was written and where.
 #[derive(Debug, Clone, PartialEq)]
@@ -155,15 +162,43 @@ impl Written {
         environment: impl Iterator<Item = (String, String)>,
         errors: &mut Vec<ConfigError>,
     ) {
+        let mut files = Vec::new();
         for (name, text) in environment.filter(|(name, text)| is_setting(name, text)) {
             let source = Source::Environment(name.clone());
             match KEYS.iter().find(|key| key.env() == name) {
                 Some(key) => self.set(key, Value::from_text(&text, key.shape()), source),
+                None if secret_file(&name).is_some() => files.push((name, text)),
                 None => {
                     let names: Vec<_> = KEYS.iter().map(Key::env).collect();
                     let names = names.iter().map(String::as_str);
                     errors.push(unknown(&name, "variable", names, source));
                 }
+            }
+        }
+        self.read_secrets(files, errors);
+    }
+
+    /// Reads secrets from the files that variables name, after the secrets that stand in variables
+    /// themselves.
+    fn read_secrets(&mut self, files: Vec<(String, String)>, errors: &mut Vec<ConfigError>) {
+        for (name, path) in files {
+            let Some(key) = secret_file(&name) else {
+                continue;
+            };
+            let wrong = |problem: String| {
+                let source = Source::Environment(name.clone());
+                ConfigError::new(key.name, problem, source)
+            };
+            if matches!(self.source(key.name), Source::Environment(_)) {
+                errors.push(wrong(format!("is set by {} too", key.env())));
+                continue;
+            }
+            match read_text(Path::new(&path)) {
+                Ok(text) => {
+                    let secret = text.trim_end_matches(['\r', '\n']).to_owned();
+                    self.set(key, Value::Text(secret), Source::Environment(name));
+                }
+                Err(problem) => errors.push(wrong(format!("{path} {problem}"))),
             }
         }
     }
@@ -214,6 +249,12 @@ fn read_text(path: &Path) -> Result<String, String> {
 
 pub(crate) fn find(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name)
+}
+
+/// The secret that the variable `name` names a file for: its own variable with `_FILE` behind.
+fn secret_file(name: &str) -> Option<&'static Key> {
+    let name = name.strip_suffix("_FILE")?;
+    KEYS.iter().find(|key| key.env() == name && key.is_secret())
 }
 
 fn unknown<'a>(

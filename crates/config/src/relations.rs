@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use crate::{Config, ConfigError, check::grouped, read::Written};
 
+mod cluster;
+
 /// Bytes of a message around its event: `["EVENT",` and `]`, with room for white space.
 const FRAME_BYTES: usize = 64;
 
@@ -18,7 +20,8 @@ pub(crate) fn check(config: &Config, written: &Written, errors: &mut Vec<ConfigE
         grace_covers_drain(config),
         count_covers_scan(config),
     ];
-    for (key, problem) in broken.into_iter().flatten() {
+    let broken = broken.into_iter().flatten();
+    for (key, problem) in broken.chain(cluster::check(config)) {
         errors.push(ConfigError::new(key, problem, written.source(key)));
     }
 }

@@ -15,7 +15,7 @@ pub struct Key {
     pub(crate) default_tokens: &'static str,
     /// Whether SIGHUP takes a new value; otherwise it needs a restart.
     pub reload: bool,
-    pub(crate) about: fn() -> (Shape, String),
+    pub(crate) about: fn() -> About,
 }
 
 impl Key {
@@ -49,11 +49,17 @@ impl Key {
     /// What is allowed, in words: `1 to 5,000`.
     #[must_use]
     pub fn allowed(&self) -> String {
-        (self.about)().1
+        (self.about)().allowed
     }
 
     pub(crate) fn shape(&self) -> Shape {
-        (self.about)().0
+        (self.about)().shape
+    }
+
+    /// Whether its value is shown to nobody, and read from a file that the environment names too.
+    #[must_use]
+    pub fn is_secret(&self) -> bool {
+        (self.about)().secret
     }
 
     /// The part before the dot.
@@ -63,6 +69,13 @@ impl Key {
             .split_once('.')
             .map_or(self.name, |(section, _)| section)
     }
+}
+
+/// What the check of a key says about it.
+pub(crate) struct About {
+    pub(crate) shape: Shape,
+    pub(crate) allowed: String,
+    pub(crate) secret: bool,
 }
 
 /// Fills a section of [`Config`](crate::Config) from what was written.
@@ -124,7 +137,11 @@ macro_rules! settings {
             reload: settings!(@reload $reload),
             about: || {
                 let check: crate::check::Check<$ty> = $check;
-                (check.shape, check.allowed)
+                crate::table::About {
+                    shape: check.shape,
+                    allowed: check.allowed,
+                    secret: check.secret,
+                }
             },
         },)+)+];
 

@@ -61,6 +61,35 @@ pub enum SyncMode {
     None,
 }
 
+/// What an `OK true` of a cluster promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// The database took the write, at its quorum.
+    Stored,
+    /// The bus took the event, at its quorum; it is stored soon after.
+    Quorum,
+}
+
+/// Where a stream of the bus lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamStorage {
+    /// On disk.
+    File,
+    /// In memory.
+    Memory,
+}
+
+/// How many replicas of a row answer before a read or write of the database counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consistency {
+    /// Most of the local data centre.
+    LocalQuorum,
+    /// Most of all.
+    Quorum,
+    /// One: for development, nothing that is promised holds.
+    One,
+}
+
 impl Value {
     /// Reads the text of a variable or flag as the shape that its key takes. What doesn't fit stays
     /// text, so that the check can name it.
@@ -104,9 +133,9 @@ fn integer(text: &str) -> Value {
         .map_or_else(|_| Value::Text(text.to_owned()), Value::Integer)
 }
 
-/// Reads `a,b,c` or, if it begins with a bracket, a TOML array.
+/// Reads `a,b,c` or, if it stands in brackets, a TOML array. `[::1]:9042` doesn't.
 fn list(text: &str, shape: Shape) -> Value {
-    if text.starts_with('[') {
+    if text.starts_with('[') && text.ends_with(']') {
         return match toml::de::DeValue::parse(text) {
             Ok(value) => Value::from_toml(value.get_ref()),
             Err(_malformed) => Value::Text(text.to_owned()),

@@ -7,7 +7,7 @@ use heliograph_protocol::{
 use serde_json::Value;
 
 use crate::{
-    EventLimits, Reader, RelayUrls, WriteRules, limits::GIFT_WRAP_BACKDATING_SECS,
+    ControlRules, EventLimits, Reader, RelayUrls, WriteRules, limits::GIFT_WRAP_BACKDATING_SECS,
     relay_url::vanish_in_force,
 };
 
@@ -20,7 +20,8 @@ const RELAY_LIST: Kind = Kind::new(10_002);
 /// # Errors
 ///
 /// The refusal for its OK: `invalid:` for what the protocol or the limits forbid, `pow:`,
-/// `auth-required:` (send a challenge with it), `restricted:` or `blocked:`.
+/// `auth-required:` (send a challenge with it), `restricted:` or `blocked:`; `error:` as long as the
+/// decisions of operators have never been read.
 pub fn admit_event(
     event: &Event,
     limits: &EventLimits,
@@ -28,6 +29,10 @@ pub fn admit_event(
     reader: &Reader,
     now: Timestamp,
 ) -> Result<(), Refusal> {
+    let control = limits.write.control.load();
+    if control.unread {
+        return Err(Refusal::error("the rules of this relay aren't known yet"));
+    }
     check_size(event, limits)?;
     check_time(event, limits, now)?;
     let tags = TagFacts::read(event);
@@ -41,7 +46,8 @@ pub fn admit_event(
     if vanish_in_force(event, urls) {
         return Ok(());
     }
-    check_write_rules(event, &limits.write, reader)
+    control.check_bans(event, reader)?;
+    check_write_rules(event, &limits.write, &control, reader, now)
 }
 
 /// What the checks below ask of the tags, read in one pass: long contact lists are common, and
@@ -238,13 +244,15 @@ fn embeds_protected(content: &str) -> bool {
 }
 
 /// Lists of kinds and keys, and whether someone must have authenticated (R01-36, R42-6, R59-6).
-fn check_write_rules(event: &Event, rules: &WriteRules, reader: &Reader) -> Result<(), Refusal> {
+fn check_write_rules(
+    event: &Event,
+    rules: &WriteRules,
+    control: &ControlRules,
+    reader: &Reader,
+    now: Timestamp,
+) -> Result<(), Refusal> {
     let (kind, author) = (event.kind(), event.pubkey());
-    let kind_allowed = rules
-        .kinds_allowed
-        .as_ref()
-        .is_none_or(|kinds| kinds.contains(&kind));
-    if !kind_allowed || rules.kinds_blocked.contains(&kind) {
+    if !control.takes_kind(kind, rules) {
         return Err(Refusal::blocked(format!("kind {kind} isn't taken here")));
     }
     let blocked = &rules.pubkeys_blocked;
@@ -259,11 +267,11 @@ fn check_write_rules(event: &Event, rules: &WriteRules, reader: &Reader) -> Resu
             return Err(Refusal::auth_required("authenticate to write here"));
         }
     }
-    let Some(allowed) = &rules.pubkeys_allowed else {
+    if control.is_open(rules) || (rules.relay_lists_open && kind == RELAY_LIST) {
         return Ok(());
-    };
-    let open = rules.relay_lists_open && kind == RELAY_LIST;
-    if open || allowed.contains(author) || reader.keys.iter().any(|key| allowed.contains(key)) {
+    }
+    let mut keys = std::iter::once(author).chain(&reader.keys);
+    if keys.any(|key| control.allows(key, rules, now)) {
         Ok(())
     } else if reader.is_anonymous() {
         Err(Refusal::auth_required("only members may write here"))

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use heliograph_protocol::{Filter, Kind, PublicKey};
 
+use crate::LiveControl;
+
 /// Seconds that gift wraps may be dated back: senders blur their time by up to two days (NIP-59).
 pub const GIFT_WRAP_BACKDATING_SECS: u64 = 172_800;
 
@@ -90,13 +92,19 @@ pub struct WriteRules {
     pub pubkeys_blocked: HashSet<PublicKey>,
     /// Whether relay lists (kind 10002) are taken from keys outside `pubkeys_allowed` (NIP-65).
     pub relay_lists_open: bool,
+    /// What operators decided since the start. Its bans and blocks win over every list here, its
+    /// lists of what is allowed add to those here.
+    pub control: LiveControl,
 }
 
 impl WriteRules {
     /// Whether not everyone may write: `restricted_writes` of the information document.
     #[must_use]
     pub fn are_restricted(&self) -> bool {
-        self.auth_required || self.kinds_allowed.is_some() || self.pubkeys_allowed.is_some()
+        self.auth_required
+            || self.kinds_allowed.is_some()
+            || self.pubkeys_allowed.is_some()
+            || self.control.load().restrict_writes()
     }
 }
 

@@ -3,7 +3,7 @@
 
 use heliograph_protocol::{Event, Filter, Kind, PublicKey, Refusal};
 
-use crate::{RelayUrls, relay_url::vanish_in_force};
+use crate::{LiveControl, RelayUrls, relay_url::vanish_in_force};
 
 /// Whose eyes are behind a connection: the keys that authenticated on it so far (R42-5). Empty by
 /// default.
@@ -11,6 +11,35 @@ use crate::{RelayUrls, relay_url::vanish_in_force};
 pub struct Reader {
     /// The authenticated keys, in the order they came.
     pub keys: Vec<PublicKey>,
+}
+
+/// What decides who may see an event, beside who asks.
+#[derive(Debug, Clone)]
+pub struct Visibility {
+    /// The URLs that name this relay: which requests to vanish are in force here (R62-5).
+    pub urls: RelayUrls,
+    /// What operators banned.
+    pub control: LiveControl,
+}
+
+impl Visibility {
+    /// Whether everybody may see `event`, so that no reader need be asked for: `true` for most.
+    #[must_use]
+    pub fn is_public(&self, event: &Event) -> bool {
+        let kind = event.kind();
+        let public = !restricted(kind) && kind != Kind::VANISH && kind != Kind::CLIENT_AUTH;
+        public && !self.control.load().hides(event)
+    }
+}
+
+/// Of a relay with these URLs where nobody is banned.
+impl From<RelayUrls> for Visibility {
+    fn from(urls: RelayUrls) -> Self {
+        Self {
+            urls,
+            control: LiveControl::default(),
+        }
+    }
 }
 
 /// Whether events of `kind` are shown only to those they concern (R59-1).
@@ -39,9 +68,13 @@ impl Reader {
     ///
     /// Gift wraps are for the keys they are `p`-tagged with, direct messages for their author
     /// too (R59-1); a request to vanish in force is for its author (R62-5); authentication is for
-    /// nobody (R42-8); everything else is for everybody.
+    /// nobody (R42-8), and neither is what is banned; everything else is for everybody.
     #[must_use]
-    pub fn may_see(&self, event: &Event, urls: &RelayUrls) -> bool {
+    pub fn may_see(&self, event: &Event, visibility: &Visibility) -> bool {
+        if visibility.control.load().hides(event) {
+            return false;
+        }
+        let urls = &visibility.urls;
         match event.kind() {
             Kind::GIFT_WRAP | Kind::EPHEMERAL_GIFT_WRAP => self.is_tagged_in(event),
             Kind::DIRECT_MESSAGE => self.is(event.pubkey()) || self.is_tagged_in(event),

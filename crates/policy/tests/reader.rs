@@ -1,6 +1,6 @@
 //! Who sees what, and which questions need authentication.
 
-use heliograph_policy::{Reader, RelayUrls, check_count_filters, check_filters};
+use heliograph_policy::{Reader, RelayUrls, Visibility, check_count_filters, check_filters};
 use heliograph_protocol::{Event, Filter};
 use heliograph_testkit::keys::Key;
 
@@ -14,15 +14,23 @@ fn reader(keys: &[usize]) -> Reader {
     }
 }
 
+fn visibility() -> Visibility {
+    let urls = RelayUrls::parse(&["wss://relay.example.com"]).expect("a relay URL");
+    urls.into()
+}
+
 #[track_caller]
 fn check_sees(event: &Event, who: &[usize], sees: bool) {
-    let urls = RelayUrls::parse(&["wss://relay.example.com"]).expect("a relay URL");
     assert_eq!(
-        reader(who).may_see(event, &urls),
+        reader(who).may_see(event, &visibility()),
         sees,
         "{who:?} {}",
         event.as_str()
     );
+    // The short cut says yes only where everyone may see.
+    if visibility().is_public(event) {
+        assert!(reader(&[]).may_see(event, &visibility()));
+    }
 }
 
 /// An event of Alice's, tagged with Bob.

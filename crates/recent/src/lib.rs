@@ -160,6 +160,21 @@ impl<S: EventStore> Recent<S> {
         applied
     }
 
+    /// Takes in an event that was stored already when it was written once more, by a worker that
+    /// doesn't know whether the first one has announced it. [`Applied::New`] only for an event above
+    /// the floor that isn't here: whatever lies below is found in the archive, and its own
+    /// announcement is still to come or long past.
+    pub fn apply_again(&self, event: &Arc<Event>) -> Applied {
+        self.shared.state.write().apply_again(event)
+    }
+
+    /// Whether something that beats this event has been seen lately: a deletion, a request to
+    /// vanish, a better version of its address. "No" means nothing.
+    #[must_use]
+    pub fn beats(&self, event: &Event) -> bool {
+        self.shared.state.read().beats(event)
+    }
+
     /// Takes in an event whose outcome was [`Outcome::Deleted`]. It isn't visible, but a version of
     /// an address supersedes the older ones all the same (see [`heliograph_store::rules`]), so the
     /// stream has to carry such events too.

@@ -183,8 +183,10 @@ impl<S: EventStore> RecentScan<S> {
     }
 
     fn page(&self, events: Vec<Arc<Event>>, end: Option<End>) -> Page {
+        let fresh = self.shared.state.read().fresh(&events);
         Page {
             events,
+            fresh,
             end,
             cost: self.cost,
         }
@@ -207,9 +209,15 @@ impl<S: EventStore> RecentScan<S> {
         if events.len() >= rows {
             return Ok(self.page(events, None));
         }
+        let mut fresh = self.shared.state.read().fresh(&events);
         let below = self.read_archive(rows - events.len()).await?;
         events.extend(below.events);
-        Ok(Page { events, ..below })
+        fresh.extend(below.fresh);
+        Ok(Page {
+            events,
+            fresh,
+            ..below
+        })
     }
 
     async fn read_archive(&mut self, rows: usize) -> Result<Page, StoreError> {

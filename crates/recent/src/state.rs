@@ -18,6 +18,10 @@ use crate::{
 /// Ids of announced events that aren't in the index, to tell a redelivery; 2–4 MiB when full.
 const PASSED_MAX: usize = 65_536;
 
+/// Ids read from the archive that are still to be announced; past it the oldest are forgotten, and
+/// a subscription may see such an event in its stored part and once more live.
+const FRESH_MAX: usize = 65_536;
+
 /// Entries that one look at a vanished author removes at most, before others get the lock.
 const VANISH_SLICE: usize = 2_048;
 
@@ -42,6 +46,8 @@ pub(crate) struct State {
     /// Who won an address, where the winner isn't in the index.
     seats: Lately<Key, Seat>,
     passed: Lately<EventId, ()>,
+    /// What the warm-up read that was stored just before: the stream may still announce it.
+    fresh: Lately<EventId, ()>,
 }
 
 /// How far the archive has been read.
@@ -111,6 +117,7 @@ impl State {
             guards: Lately::new(options.remembered_max),
             seats: Lately::new(options.remembered_max),
             passed: Lately::new(PASSED_MAX),
+            fresh: Lately::new(FRESH_MAX),
         }
     }
 
@@ -211,6 +218,44 @@ impl State {
         );
     }
 
+    /// Merges an event that the archive had already when it was written again: new here only if
+    /// the index would know it had it been announced.
+    pub(crate) fn apply_again(&mut self, event: &Arc<Event>) -> Applied {
+        if self.index.find(event.id()).is_some() || !self.covers(event.created_at()) {
+            return Applied::Known;
+        }
+        self.apply(event, true)
+    }
+
+    /// Whether something that beats this event has been seen: a guard, or a better version.
+    pub(crate) fn beats(&self, event: &Event) -> bool {
+        let key = event
+            .address()
+            .map(|address| self.index.address_key(&address));
+        let seat = key.and_then(|key| self.seat(key));
+        seat.is_some_and(|seat| seat.position < event.position()) || self.guarded(event).is_some()
+    }
+
+    /// Notes that the archive has shown an event so new that it may not have been announced.
+    pub(crate) fn note_fresh(&mut self, id: &EventId) {
+        self.fresh.put(*id, ());
+    }
+
+    /// Those of `events` that came from the archive lately and are still to be announced.
+    pub(crate) fn fresh(&self, events: &[Arc<Event>]) -> Vec<EventId> {
+        if self.fresh.len() == 0 {
+            return Vec::new();
+        }
+        let ids = events.iter().map(|event| *event.id());
+        ids.filter(|id| self.fresh.get(id).is_some() && !self.is_announced(id))
+            .collect()
+    }
+
+    fn is_announced(&self, id: &EventId) -> bool {
+        let slot = self.index.find(id);
+        slot.is_some_and(|slot| self.index.get(slot).announced)
+    }
+
     /// Adds an event that the archive holds. Whether older ones are worth reading.
     pub(crate) fn fill(&mut self, event: &Arc<Event>) -> bool {
         if event.created_at() < self.evicted_floor {
@@ -284,7 +329,11 @@ impl State {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.index.bytes() + self.guards.bytes() + self.seats.bytes() + self.passed.bytes()
+        self.index.bytes()
+            + self.guards.bytes()
+            + self.seats.bytes()
+            + self.passed.bytes()
+            + self.fresh.bytes()
     }
 
     fn guarded(&self, event: &Event) -> Option<Outcome> {

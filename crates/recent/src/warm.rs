@@ -83,6 +83,9 @@ impl<S: EventStore> Recent<S> {
         } = reading;
         let (after, memory) = (*after, *memory);
         let mut state = self.shared.state.write();
+        for id in &page.fresh {
+            state.note_fresh(id);
+        }
         let mut oldest = after;
         let mut wanted = true;
         for slice in page.events.chunks(APPLY_SLICE) {

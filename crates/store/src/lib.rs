@@ -99,6 +99,9 @@ pub trait Scan: Send {
 pub struct Page {
     /// The matches.
     pub events: Vec<Arc<Event>>,
+    /// Of these, the ones stored so lately that the stream of commits may not have announced them
+    /// yet, by any worker. Empty where the bus knows that by itself, as in one process.
+    pub fresh: Vec<EventId>,
     /// Set on the last page; no call may follow it.
     pub end: Option<End>,
     /// What the whole scan cost so far.

@@ -240,6 +240,7 @@ impl MemoryScan {
         }
         Page {
             events,
+            fresh: Vec::new(),
             end,
             cost: self.cost,
         }

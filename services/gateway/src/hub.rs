@@ -1,17 +1,26 @@
 //! Open subscriptions of this gateway by slot, and the way of a live event to their outboxes.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use hashbrown::HashSet;
-use heliograph_bus::{Deliver, Delivery, Slot};
-use heliograph_protocol::{Event, EventId, SubscriptionId, event_head};
+use heliograph_bus::{Deliver, Delivery, Eose, Place, Slot};
+use heliograph_protocol::{Event, EventId, Refusal, RelayMessage, SubscriptionId, event_head};
 use parking_lot::{Mutex, RwLock};
 
 use crate::{Metrics, outbox::Outbox};
 
+/// How long a subscription remembers events of its stored part that the stream may still announce:
+/// as long as the stream keeps commits. After that an announcement could only come from a worker
+/// that was away for all that time.
+const FRESH_MEMORY: Duration = Duration::from_mins(15);
+
 /// One open subscription, as seen by deliveries.
 #[derive(Debug)]
 pub(crate) struct Subscriber {
+    id: SubscriptionId,
     outbox: Arc<Outbox>,
     head: Arc<[u8]>,
     state: Mutex<State>,
@@ -22,15 +31,27 @@ enum State {
     /// The stored part is on its way: live events wait for EOSE (R01-51), as many
     /// bytes as the outbox has room for; past it the subscription ends with CLOSED.
     Holding {
-        events: Vec<Arc<Event>>,
+        events: Vec<(Option<Place>, Arc<Event>)>,
         bytes: usize,
     },
     /// More live events came than are held back.
     Overrun,
     /// Live events go out at once.
-    Live,
+    Live {
+        /// What isn't behind this place has been sent, whichever matcher sends it again (CL-2).
+        last: Place,
+        /// What the stored part had and the stream may still announce; rarely anything.
+        fresh: Option<Box<Fresh>>,
+    },
     /// Nothing goes out any more (R01-56).
     Ended,
+}
+
+/// Events that were sent before they were announced.
+#[derive(Debug)]
+struct Fresh {
+    ids: HashSet<EventId>,
+    until: Instant,
 }
 
 impl Subscriber {
@@ -41,6 +62,7 @@ impl Subscriber {
             bytes: 0,
         };
         Self {
+            id: id.clone(),
             outbox,
             head: event_head(id).into(),
             state: Mutex::new(state),
@@ -62,24 +84,33 @@ impl Subscriber {
     /// # Errors
     ///
     /// [`Overrun`] if more had to be held back than is allowed; nothing was sent.
-    pub(crate) fn go_live(&self, eose: Vec<u8>, sent: &HashSet<EventId>) -> Result<(), Overrun> {
+    pub(crate) fn go_live(
+        &self,
+        eose: Vec<u8>,
+        end: Eose,
+        sent: &mut HashSet<EventId>,
+    ) -> Result<(), Overrun> {
         let mut state = self.state.lock();
-        match std::mem::replace(&mut *state, State::Live) {
+        match &mut *state {
             State::Holding { events, .. } => {
+                let mut last = Place::end_of(end.applied);
                 self.outbox.text(eose);
-                for event in events.iter().filter(|event| !sent.contains(event.id())) {
-                    self.outbox.event(&self.head, event);
+                for (place, event) in events.drain(..) {
+                    last = last.max(place.unwrap_or_default());
+                    // A question that was asked twice may have held an event twice.
+                    if sent.insert(*event.id()) {
+                        self.outbox.event(&self.head, &event);
+                    }
                 }
+                let fresh = Fresh::new(end.fresh);
+                *state = State::Live { last, fresh };
                 Ok(())
             }
             State::Overrun => {
                 *state = State::Ended;
                 Err(Overrun)
             }
-            other => {
-                *state = other;
-                Ok(())
-            }
+            State::Live { .. } | State::Ended => Ok(()),
         }
     }
 
@@ -88,20 +119,67 @@ impl Subscriber {
         *self.state.lock() = State::Ended;
     }
 
-    fn live(&self, event: &Arc<Event>) {
+    /// Whether nothing goes out any more.
+    pub(crate) fn is_ended(&self) -> bool {
+        matches!(*self.state.lock(), State::Ended)
+    }
+
+    /// Ends with CLOSED. Whether it was open.
+    fn fail(&self, refusal: &Refusal) -> bool {
+        let mut state = self.state.lock();
+        if matches!(*state, State::Ended) {
+            return false;
+        }
+        *state = State::Ended;
+        self.outbox
+            .text(RelayMessage::Closed(&self.id, refusal).encode());
+        true
+    }
+
+    fn live(&self, event: &Arc<Event>, place: Option<Place>) {
         let mut state = self.state.lock();
         match &mut *state {
-            State::Live => self.outbox.event(&self.head, event),
+            State::Live { last, fresh } => {
+                if let Some(place) = place {
+                    if place <= *last {
+                        return;
+                    }
+                    *last = place;
+                }
+                if fresh.as_mut().is_none_or(|fresh| fresh.is_new(event.id())) {
+                    self.outbox.event(&self.head, event);
+                }
+                if fresh.as_ref().is_some_and(|fresh| fresh.is_over()) {
+                    *fresh = None;
+                }
+            }
             State::Holding { events, bytes } => {
                 *bytes += event.json().len();
                 if *bytes > self.outbox.bytes_max() {
                     *state = State::Overrun;
                 } else {
-                    events.push(Arc::clone(event));
+                    events.push((place, Arc::clone(event)));
                 }
             }
             State::Overrun | State::Ended => {}
         }
+    }
+}
+
+impl Fresh {
+    fn new(ids: Vec<EventId>) -> Option<Box<Self>> {
+        let until = Instant::now() + FRESH_MEMORY;
+        let ids: HashSet<_> = ids.into_iter().collect();
+        (!ids.is_empty()).then(|| Box::new(Self { ids, until }))
+    }
+
+    /// Whether an event wasn't sent yet; asked once for each.
+    fn is_new(&mut self, id: &EventId) -> bool {
+        !self.ids.remove(id)
+    }
+
+    fn is_over(&self) -> bool {
+        self.ids.is_empty() || Instant::now() >= self.until
     }
 }
 
@@ -143,6 +221,16 @@ impl Hub {
         Slot(number)
     }
 
+    /// Ends a subscription that its matcher lost; its session gives the slot back.
+    fn end(&self, slot: Slot, refusal: &Refusal) {
+        let slots = self.slots.read();
+        if let Some(Some(subscriber)) = slots.entries.get(slot.0 as usize)
+            && subscriber.fail(refusal)
+        {
+            self.metrics.req_closed(refusal.prefix).inc();
+        }
+    }
+
     fn release(&self, slot: Slot) {
         let mut slots = self.slots.write();
         let released = slots
@@ -161,18 +249,162 @@ impl Deliver for Hub {
         match delivery {
             Delivery::Event {
                 event,
+                place,
                 slots: wanted,
             } => {
                 let slots = self.slots.read();
                 for slot in &wanted {
                     if let Some(Some(subscriber)) = slots.entries.get(slot.0 as usize) {
-                        subscriber.live(&event);
+                        subscriber.live(&event, place);
                     }
                 }
                 drop(slots);
                 self.metrics.deliveries.inc_by(wanted.len() as u64);
             }
             Delivery::Released(slot) => self.release(slot),
+            Delivery::Ended(slot, refusal) => self.end(slot, &refusal),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use heliograph_bus::CommitNumber;
+    use heliograph_protocol::{EoseHint, Kind, PublicKey, Signature, Timestamp};
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+
+    /// One subscription of a gateway.
+    struct Bed {
+        hub: Hub,
+        slot: Slot,
+        subscriber: Arc<Subscriber>,
+        outbox: Arc<Outbox>,
+    }
+
+    impl Bed {
+        fn new() -> Self {
+            let hub = Hub::new(Arc::new(Metrics::register(&mut Registry::default())));
+            let outbox = Arc::new(Outbox::new(1 << 20, None));
+            let id = SubscriptionId::new("s");
+            let subscriber = Arc::new(Subscriber::new(&id, Arc::clone(&outbox)));
+            let slot = hub.allot(Arc::clone(&subscriber));
+            Self {
+                hub,
+                slot,
+                subscriber,
+                outbox,
+            }
+        }
+
+        fn live(&self, event: &Arc<Event>, number: u64, index: u32) {
+            let number = CommitNumber(number);
+            self.hub.deliver(Delivery::Event {
+                event: Arc::clone(event),
+                place: Some(Place { number, index }),
+                slots: vec![self.slot],
+            });
+        }
+
+        fn go_live(&self, applied: u64, fresh: &[&Arc<Event>], sent: &[&Arc<Event>]) {
+            let eose = Eose {
+                hint: EoseHint::None,
+                applied: CommitNumber(applied),
+                fresh: fresh.iter().map(|event| *event.id()).collect(),
+            };
+            let mut sent = sent.iter().map(|event| *event.id()).collect();
+            let gone_live = self.subscriber.go_live(b"EOSE".to_vec(), eose, &mut sent);
+            assert_eq!(gone_live, Ok(()));
+        }
+
+        /// The marks of what was sent since the last call, in order.
+        #[track_caller]
+        fn check(&self, expected: &str) {
+            let mut out = Vec::new();
+            self.outbox.take(&mut out, usize::MAX);
+            let text = String::from_utf8_lossy(&out).into_owned();
+            let marks = ["EOSE", "CLOSED", "note-a", "note-b", "note-c"];
+            let mut found: Vec<_> = marks
+                .iter()
+                .flat_map(|mark| text.match_indices(mark))
+                .collect();
+            found.sort_unstable();
+            let found: Vec<_> = found.into_iter().map(|(_, mark)| mark).collect();
+            assert_eq!(found.join(" "), expected);
+        }
+    }
+
+    fn note(content: &str) -> Arc<Event> {
+        let tags: [Vec<&str>; 0] = [];
+        let sign = |_: &_| Signature::new([0; 64]);
+        let key = PublicKey::new([1; 32]);
+        let (now, kind) = (Timestamp::from_secs(1), Kind::new(1));
+        Arc::new(Event::build(key, now, kind, &tags, content, sign))
+    }
+
+    fn notes() -> [Arc<Event>; 3] {
+        ["note-a", "note-b", "note-c"].map(note)
+    }
+
+    #[test]
+    fn what_was_held_back_and_is_stored_goes_out_once() {
+        let bed = Bed::new();
+        let [a, b, _] = notes();
+        bed.live(&a, 1, 0);
+        bed.live(&b, 1, 1);
+        // The question was asked again, and the other matcher delivered the same.
+        bed.live(&b, 1, 1);
+        bed.check("");
+        bed.go_live(1, &[], &[&a]);
+        bed.check("EOSE note-b");
+    }
+
+    #[test]
+    fn a_place_that_was_delivered_is_not_delivered_by_another_matcher() {
+        let bed = Bed::new();
+        let [a, b, c] = notes();
+        bed.go_live(4, &[], &[]);
+        bed.live(&a, 4, 3);
+        bed.check("EOSE");
+        bed.live(&a, 5, 1);
+        bed.live(&a, 5, 1);
+        bed.live(&b, 5, 0);
+        bed.live(&c, 5, 2);
+        bed.check("note-a note-c");
+    }
+
+    #[test]
+    fn what_was_held_back_counts_as_delivered() {
+        let bed = Bed::new();
+        let [a, b, _] = notes();
+        bed.live(&a, 6, 0);
+        bed.go_live(5, &[], &[]);
+        bed.live(&a, 6, 0);
+        bed.live(&b, 6, 1);
+        bed.check("EOSE note-a note-b");
+    }
+
+    #[test]
+    fn a_fresh_event_of_the_stored_part_is_dropped_when_it_is_announced() {
+        let bed = Bed::new();
+        let [a, b, _] = notes();
+        bed.go_live(5, &[&a], &[&a]);
+        bed.live(&b, 6, 0);
+        bed.live(&a, 7, 0);
+        bed.check("EOSE note-b");
+    }
+
+    #[test]
+    fn a_subscription_that_its_matcher_lost_is_closed_once() {
+        let bed = Bed::new();
+        let [a, ..] = notes();
+        bed.go_live(5, &[], &[]);
+        let refusal = Refusal::error("lost");
+        bed.hub.deliver(Delivery::Ended(bed.slot, refusal.clone()));
+        bed.hub.deliver(Delivery::Ended(bed.slot, refusal));
+        bed.live(&a, 6, 0);
+        bed.check("EOSE CLOSED");
+        assert!(bed.subscriber.is_ended());
     }
 }

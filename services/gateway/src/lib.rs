@@ -13,6 +13,7 @@ mod outbox;
 mod pipeline;
 mod server;
 mod session;
+mod verified;
 mod websocket;
 
 pub use hub::Hub;
@@ -20,3 +21,4 @@ pub use metrics::Metrics;
 pub use options::{ConnectionLimits, Info, Options, Rate};
 pub use pipeline::{Known, Lookup};
 pub use server::{Gateway, run};
+pub use verified::Verified;

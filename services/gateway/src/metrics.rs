@@ -66,13 +66,15 @@ pub(crate) enum Refused {
     PerIp,
     Rate,
     Banned,
+    Blocked,
 }
 
-const REFUSED: [(Refused, &str); 4] = [
+const REFUSED: [(Refused, &str); 5] = [
     (Refused::Full, "full"),
     (Refused::PerIp, "per_ip"),
     (Refused::Rate, "rate"),
     (Refused::Banned, "banned"),
+    (Refused::Blocked, "blocked"),
 ];
 
 /// Metrics of the gateway.
@@ -92,6 +94,8 @@ pub struct Metrics {
     pub(crate) count_seconds: Histogram,
     pub(crate) events_accepted: Counter,
     pub(crate) duplicates_early: Counter,
+    pub(crate) verifications_spared: Counter,
+    pub(crate) answers_interrupted: Counter,
     pub(crate) auth_ok: Counter,
     pub(crate) auth_failed: Counter,
     pub(crate) bans: Counter,
@@ -145,6 +149,16 @@ impl Metrics {
                 registry,
                 "duplicates_early",
                 "EVENTs known before their signature was checked",
+            ),
+            verifications_spared: counter(
+                registry,
+                "verifications_spared",
+                "EVENTs whose signature was checked here before",
+            ),
+            answers_interrupted: counter(
+                registry,
+                "answers_interrupted",
+                "Stored answers asked for again because their matcher went away",
             ),
             auth_ok: counter(registry, "auth_accepted", "AUTHs accepted"),
             auth_failed: counter(registry, "auth_refused", "AUTHs refused"),

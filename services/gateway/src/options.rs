@@ -1,10 +1,10 @@
 //! What an operator decides about this gateway, checked. Limits that clients feel also fill the
 //! information document: what is advertised is what is enforced (R11-4).
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use heliograph_config::IpNetwork;
-use heliograph_policy::{EventLimits, FilterLimits, RelayUrls, TokenBucket};
+use heliograph_policy::{EventLimits, FilterLimits, LiveControl, RelayUrls, TokenBucket};
 
 /// Everything that a gateway needs to know. Replaced as a whole on reload; what says "at start"
 /// is read once.
@@ -32,6 +32,33 @@ pub struct Options {
     pub limits: ConnectionLimits,
     /// Proxies whose `X-Forwarded-For` is believed; none by default.
     pub trusted_proxies: Vec<IpNetwork>,
+}
+
+impl Options {
+    /// What operators decided while the relay runs.
+    pub(crate) fn control(&self) -> &LiveControl {
+        &self.events.write.control
+    }
+
+    /// The texts of the information document: control records go before the configuration.
+    pub(crate) fn info(&self) -> Cow<'_, Info> {
+        let control = self.control().load();
+        let texts = &control.relay;
+        if texts.name.is_none() && texts.description.is_none() && texts.icon.is_none() {
+            return Cow::Borrowed(&self.info);
+        }
+        let mut info = self.info.clone();
+        for (text, decided) in [
+            (&mut info.name, &texts.name),
+            (&mut info.description, &texts.description),
+            (&mut info.icon, &texts.icon),
+        ] {
+            if let Some(decided) = decided {
+                text.clone_from(decided);
+            }
+        }
+        Cow::Owned(info)
+    }
 }
 
 /// What the information document says beside limits (R11-3). Empty values are left out.

@@ -4,11 +4,11 @@
 use std::{sync::Arc, time::Instant};
 
 use heliograph_bus::{Bus, BusError, CommitNumber};
-use heliograph_policy::{Reader, admit_event};
+use heliograph_policy::{Reader, admit_event, vanish_in_force};
 use heliograph_protocol::{Event, EventId, Outcome, Refusal, Timestamp};
 use heliograph_verify::{Verdict, VerifyError};
 
-use crate::{options::Options, server::Gateway};
+use crate::{options::Options, server::Gateway, verified::Verified};
 
 /// Looks an event's id up among those that are stored: it may miss some, never invent one.
 pub type Lookup = Arc<dyn Fn(&Event) -> bool + Send + Sync>;
@@ -23,6 +23,23 @@ pub struct Known {
     /// Whether the author of an ephemeral event, which no store sees, has deleted it or vanished
     /// (R62-4). May read from disk; asked on the pool.
     pub vanished: Lookup,
+    /// Events whose signature was checked here lately, where no store can be asked: they go on to
+    /// the bus unchecked, and the store says what becomes of them.
+    pub verified: Option<Arc<Verified>>,
+}
+
+impl Known {
+    /// Of a gateway without a store.
+    #[must_use]
+    pub fn remembered(verified: Arc<Verified>) -> Self {
+        let nothing: Lookup = Arc::new(|_event| false);
+        Self {
+            recent: Arc::clone(&nothing),
+            archive: Arc::clone(&nothing),
+            vanished: nothing,
+            verified: Some(verified),
+        }
+    }
 }
 
 impl std::fmt::Debug for Known {
@@ -77,6 +94,9 @@ pub(crate) async fn publish<B: Bus>(
     received: Instant,
 ) -> Result<Accepted, Refused> {
     if (gateway.known.recent)(&event) && !event.is_expired(now) {
+        if !vanish_in_force(&event, &options.urls) {
+            options.control().load().check_bans(&event, reader)?;
+        }
         return Ok(duplicate(gateway));
     }
     admit_event(&event, &options.events, &options.urls, reader, now)?;
@@ -108,14 +128,27 @@ async fn verify_unknown<B: Bus>(
 ) -> Result<Verdict, Refused> {
     let ephemeral = event.kind().is_ephemeral();
     let Known {
-        archive, vanished, ..
+        archive,
+        vanished,
+        verified,
+        ..
     } = &gateway.known;
+    if verified
+        .as_ref()
+        .is_some_and(|verified| verified.holds(event))
+    {
+        gateway.metrics.verifications_spared.inc();
+        return Ok(Verdict::Valid);
+    }
     let (lookup, looked_up) = (
         Arc::clone(if ephemeral { vanished } else { archive }),
         Arc::clone(event),
     );
     let known = move |_id: &EventId| lookup(&looked_up);
     let verdict = gateway.verifier.check(Arc::clone(event), known).await?;
+    if let Some(verified) = verified {
+        verified.note(event);
+    }
     if ephemeral && verdict == Verdict::Known {
         Outcome::Vanished.answer()?;
     }
@@ -150,10 +183,7 @@ async fn store<B: Bus>(
     let receipt = tokio::time::timeout(patience, publish)
         .await
         .map_err(|_elapsed| BusError::TimedOut)??;
-    debug_assert!(
-        receipt.outcome != Outcome::Stored || receipt.commit > CommitNumber::default(),
-        "what was stored was committed"
-    );
+    // The number of an event that JetStream alone has taken so far ("quorum") is not known yet.
     let message = receipt.outcome.answer()?;
     Ok(Accepted {
         message,

@@ -205,7 +205,7 @@ fn respond<B: Bus>(
                         .then(|| deflate::agree(request.headers()));
                     let agreed = offered.flatten();
                     let upgrade = hyper::upgrade::on(&mut request);
-                    start_session(gateway, upgrade, admitted, agreed.is_some());
+                    start_session(gateway, upgrade, client, admitted, agreed.is_some());
                     switching(&handshake, agreed)
                 }
                 Err(limit) => refuse(gateway, limit),
@@ -220,6 +220,15 @@ fn admit<B: Bus>(
     options: &Options,
     client: IpAddr,
 ) -> Result<Admitted, Refused> {
+    if options
+        .control()
+        .load()
+        .networks_banned
+        .check(client)
+        .is_err()
+    {
+        return Err(Refused::Blocked);
+    }
     let open = usize::try_from(gateway.metrics.connections.get()).unwrap_or(0);
     if open >= options.limits.connections_max || gateway.shutdown.phase() >= Phase::Draining {
         return Err(Refused::Full);
@@ -239,9 +248,10 @@ fn refuse<B>(gateway: &Gateway<B>, limit: Refused) -> Response<Body> {
         ),
         Refused::Rate => (StatusCode::TOO_MANY_REQUESTS, "connecting too fast"),
         Refused::Banned => (StatusCode::FORBIDDEN, "banned for a while: bad signatures"),
+        Refused::Blocked => (StatusCode::FORBIDDEN, "blocked by the operator"),
     };
     let mut response = http::error(status, reason);
-    if limit != Refused::Banned {
+    if !matches!(limit, Refused::Banned | Refused::Blocked) {
         response
             .headers_mut()
             .insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
@@ -267,6 +277,7 @@ fn switching(handshake: &Handshake, extension: Option<&'static str>) -> Response
 fn start_session<B: Bus>(
     gateway: &Arc<Gateway<B>>,
     upgrade: OnUpgrade,
+    address: IpAddr,
     admitted: Admitted,
     compressed: bool,
 ) {
@@ -293,6 +304,7 @@ fn start_session<B: Bus>(
         };
         let opened = Opened {
             id,
+            address,
             stream: parts.io.into_inner(),
             read_ahead: parts.read_buf,
             admitted,

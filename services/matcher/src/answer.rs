@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use hashbrown::HashSet;
-use heliograph_bus::{AnswerEnd, AnswerPage, BoxFuture, BusError, Pages};
-use heliograph_policy::{Reader, RelayUrls};
+use heliograph_bus::{AnswerEnd, AnswerPage, BoxFuture, BusError, CommitNumber, Eose, Pages};
+use heliograph_policy::{Reader, Visibility};
 use heliograph_protocol::{EoseHint, Event, EventId, Refusal, Timestamp};
 use heliograph_store::{Scan, StoreError};
 
@@ -21,10 +21,19 @@ const PAGE_EVENTS: usize = 100;
 pub(crate) trait Settle: Send {
     /// Waits until every event that the answer may hold has also been delivered live, so that the
     /// gateway, which still holds live events back, can drop the repetition.
-    fn settle(&self, archive: bool) -> BoxFuture<'_, Result<(), Refusal>>;
+    fn settle(&self, archive: bool) -> BoxFuture<'_, Result<Settled, Refusal>>;
 
     /// Ends the subscription: its stored part could not be finished.
     fn abandon(&self);
+}
+
+/// Where the live part of a subscription begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settled {
+    /// Everything up to here was delivered live.
+    pub(crate) applied: CommitNumber,
+    /// Whether that includes all that the archive can have shown.
+    pub(crate) known_horizon: bool,
 }
 
 /// A running stored answer.
@@ -32,10 +41,12 @@ pub(crate) struct Answer<S> {
     streams: Vec<Stream<S>>,
     seen: HashSet<EventId>,
     reader: Arc<Reader>,
-    urls: RelayUrls,
+    visibility: Visibility,
     now: Timestamp,
     oldest: Option<Timestamp>,
     returned: u64,
+    /// What was sent and may still be announced.
+    fresh: Vec<EventId>,
     end: Box<dyn Settle>,
     metrics: Arc<Metrics>,
 }
@@ -44,7 +55,7 @@ impl<S: Scan> Answer<S> {
     pub(crate) fn new(
         streams: Vec<Stream<S>>,
         reader: Arc<Reader>,
-        urls: RelayUrls,
+        visibility: Visibility,
         now: Timestamp,
         end: Box<dyn Settle>,
         metrics: Arc<Metrics>,
@@ -53,10 +64,11 @@ impl<S: Scan> Answer<S> {
             streams,
             seen: HashSet::new(),
             reader,
-            urls,
+            visibility,
             now,
             oldest: None,
             returned: 0,
+            fresh: Vec::new(),
             end,
             metrics,
         }
@@ -89,7 +101,7 @@ impl<S: Scan> Answer<S> {
         loop {
             let mut first: Option<(usize, _)> = None;
             for (index, stream) in self.streams.iter_mut().enumerate() {
-                if let Some(event) = stream.peek(&self.reader, &self.urls).await? {
+                if let Some(event) = stream.peek(&self.reader, &self.visibility).await? {
                     let position = event.position();
                     if first.as_ref().is_none_or(|(_, other)| position < *other) {
                         first = Some((index, position));
@@ -101,12 +113,15 @@ impl<S: Scan> Answer<S> {
             let Some((index, _)) = first else {
                 return Ok(None);
             };
-            let Some(event) = self.streams[index].take() else {
+            let stream = &mut self.streams[index];
+            let Some(event) = stream.take() else {
                 return Ok(None);
             };
+            let fresh = stream.is_fresh(event.id());
             if self.streams.len() == 1 || self.seen.insert(*event.id()) {
                 self.oldest = Some(event.created_at());
                 self.returned += 1;
+                self.fresh.extend(fresh.then_some(*event.id()));
                 return Ok(Some(event));
             }
         }
@@ -126,10 +141,13 @@ impl<S: Scan> Answer<S> {
             ));
         }
         let archive = self.streams.iter().any(|stream| stream.cost.archive);
-        if let Err(refusal) = self.end.settle(archive).await {
-            self.end.abandon();
-            return AnswerEnd::Closed(refusal);
-        }
+        let settled = match self.end.settle(archive).await {
+            Ok(settled) => settled,
+            Err(refusal) => {
+                self.end.abandon();
+                return AnswerEnd::Closed(refusal);
+            }
+        };
         let any = |cut| self.streams.iter().any(|stream| stream.cut() == Some(cut));
         // What one filter had to leave out may have been sent for another.
         let more = |stream: &Stream<S>| {
@@ -138,12 +156,21 @@ impl<S: Scan> Answer<S> {
                     .left_out()
                     .is_some_and(|event| !self.seen.contains(event.id()))
         };
-        AnswerEnd::Eose(if self.streams.iter().any(more) {
+        let hint = if self.streams.iter().any(more) {
             EoseHint::More
         } else if any(Cut::ByClient) || any(Cut::ByRelay) {
             EoseHint::None
         } else {
             EoseHint::Finish
+        };
+        let mut fresh = std::mem::take(&mut self.fresh);
+        if settled.known_horizon {
+            fresh.clear();
+        }
+        AnswerEnd::Eose(Eose {
+            hint,
+            applied: settled.applied,
+            fresh,
         })
     }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use heliograph_bus::{Count, Counted};
-use heliograph_policy::RelayUrls;
+use heliograph_policy::Visibility;
 use heliograph_protocol::{Filter, Refusal};
 use heliograph_store::{Budget, End, EventStore, Scan, ScanRequest};
 
@@ -20,7 +20,7 @@ pub(crate) async fn count<S: EventStore>(
     store: &S,
     count: Count,
     budget: Budget,
-    urls: &RelayUrls,
+    visibility: &Visibility,
 ) -> Result<Counted, Refusal> {
     let filters: Vec<Arc<Filter>> = count.filters.into_iter().map(Arc::new).collect();
     let (started, mut left) = (Instant::now(), budget);
@@ -44,7 +44,7 @@ pub(crate) async fn count<S: EventStore>(
             })?;
             let began = Instant::now();
             let new = page.events.iter().filter(|event| {
-                count.reader.may_see(event, urls)
+                count.reader.may_see(event, visibility)
                     && !earlier.iter().any(|filter| filter.matches(event))
             });
             total += new.count() as u64;

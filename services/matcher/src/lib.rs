@@ -8,13 +8,18 @@
 mod answer;
 mod count;
 mod lately;
+mod live;
 mod matching;
 mod metrics;
 mod options;
+mod progress;
+mod replay;
+mod resume;
 mod stream;
 #[cfg(test)]
 mod tests;
 
-pub use matching::{Matcher, Progress, Sink, run};
+pub use matching::{Matcher, Sink, run};
 pub use metrics::Metrics;
 pub use options::Options;
+pub use progress::{Batches, Progress};

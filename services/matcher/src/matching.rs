@@ -6,31 +6,24 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use hashbrown::HashMap;
 use heliograph_bus::{
     BoxFuture, Bus, BusError, CommitNumber, Committed, ConnectionId, Count, Counted, Delivery,
-    Feed, FeedItem, Open, Pages, Requests, Slot,
+    Feed, FeedItem, Open, Pages, Place, Requests, Resume, Slot,
 };
-use heliograph_policy::{Reader, restricted};
-use heliograph_protocol::{Event, Filter, Kind, PublicKey, Refusal};
+use heliograph_policy::Reader;
+use heliograph_protocol::{Event, PublicKey, Refusal};
 use heliograph_recent::{Applied, Recent};
 use heliograph_store::{EventStore, ScanRequest};
-use heliograph_subscriptions::{Index, Matches};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::{
-    Metrics, Options,
-    answer::{Answer, Settle},
+    Metrics, Options, Progress,
+    answer::{Answer, Settle, Settled},
     count,
-    lately::Lately,
+    live::Live,
     stream::Stream,
 };
-
-/// Dead entries purged from the index after each event at most, so that closing many
-/// subscriptions at once delays no delivery. Opening one purges besides as much as it will leave
-/// behind, so that what is dead never outgrows what was alive, however few events come.
-const PURGE_STEP: usize = 64;
 
 /// Answers and matches. Generic over the archive behind the recent tier.
 pub struct Matcher<S: EventStore> {
@@ -43,42 +36,6 @@ pub struct Matcher<S: EventStore> {
 
 /// Takes deliveries without waiting.
 pub type Sink = Box<dyn Fn(Delivery) + Send + Sync>;
-
-/// How far the stream of commits has come, as this process knows it.
-pub struct Progress {
-    /// The newest commit ([`Bus::committed`]).
-    pub committed: Box<dyn Fn() -> CommitNumber + Send + Sync>,
-    /// Up to which number commits may be visible in the store ([`Bus::horizon`]).
-    pub horizon: Box<dyn Fn() -> CommitNumber + Send + Sync>,
-}
-
-impl Progress {
-    /// What a bus says.
-    #[must_use]
-    pub fn of<B: Bus>(bus: B) -> Self {
-        let other = bus.clone();
-        Self {
-            committed: Box::new(move || bus.committed()),
-            horizon: Box::new(move || other.horizon()),
-        }
-    }
-}
-
-impl std::fmt::Debug for Progress {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Progress").finish_non_exhaustive()
-    }
-}
-
-/// Everything that a live event needs, under one lock: while it is held no event is under way.
-#[derive(Default)]
-struct Live {
-    index: Index,
-    found: Matches,
-    connections: HashMap<Slot, ConnectionId>,
-    readers: HashMap<ConnectionId, Reader>,
-    ephemeral: Lately,
-}
 
 impl<S: EventStore> std::fmt::Debug for Matcher<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -106,15 +63,15 @@ impl<S: EventStore> Matcher<S> {
         progress: Progress,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
-        let applied = watch::Sender::new(CommitNumber::default());
+        let link = Link {
+            live: Mutex::new(Live::new(options.replay_bytes_max)),
+            applied: watch::Sender::new(CommitNumber::default()),
+            progress,
+        };
         Arc::new(Self {
             recent,
             options: ArcSwap::from_pointee(options),
-            link: Arc::new(Link {
-                live: Mutex::default(),
-                applied,
-                progress,
-            }),
+            link: Arc::new(link),
             deliver,
             metrics,
         })
@@ -125,20 +82,46 @@ impl<S: EventStore> Matcher<S> {
         self.options.store(Arc::new(options));
     }
 
+    /// Follows how far the stream of commits has been applied.
+    #[must_use]
+    pub fn applied(&self) -> watch::Receiver<CommitNumber> {
+        self.link.applied.subscribe()
+    }
+
+    pub(crate) fn options(&self) -> arc_swap::Guard<Arc<Options>> {
+        self.options.load()
+    }
+
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    pub(crate) const fn recent(&self) -> &Recent<S> {
+        &self.recent
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    pub(crate) fn send(&self, delivery: Delivery) {
+        (self.deliver)(delivery);
+    }
+
     pub(crate) fn apply(&self, item: FeedItem) {
         match item {
             FeedItem::Ephemeral(event) => {
                 let mut live = self.link.live.lock();
-                if live.ephemeral.note(event.id()) {
-                    self.deliver_live(&mut live, &event);
+                if live.ephemeral.note(event.id()) && !self.recent.beats(&event) {
+                    self.deliver_live(&mut live, &event, None);
                 }
             }
             FeedItem::Committed { number, events } => {
-                for change in events {
-                    match change {
-                        Committed::Winner(event) => self.commit(&event),
-                        Committed::Seat(event) => self.recent.take_seat(&event),
-                    }
+                if *self.link.applied.borrow() == CommitNumber::default() {
+                    self.link.live.lock().replay.start_before(number);
+                }
+                for (index, change) in (0_u32..).zip(events) {
+                    self.commit(change, Place { number, index });
                 }
                 self.link.applied.send_replace(number);
                 self.metrics
@@ -154,44 +137,36 @@ impl<S: EventStore> Matcher<S> {
     }
 
     /// Makes one event visible, then delivers it: in one step, as seen by [`Requests::open`].
-    fn commit(&self, event: &Arc<Event>) {
+    fn commit(&self, change: Committed, place: Place) {
         let mut live = self.link.live.lock();
-        let applied = self.recent.apply(std::slice::from_ref(event));
-        match applied.first() {
-            Some(Applied::New) => self.deliver_live(&mut live, event),
+        let (applied, event) = match change {
+            Committed::Winner(event) => {
+                let applied = self.recent.apply(std::slice::from_ref(&event));
+                (applied.first().copied(), event)
+            }
+            Committed::Again(event) => (Some(self.recent.apply_again(&event)), event),
+            Committed::Seat(event) => return self.recent.take_seat(&event),
+        };
+        match applied {
+            Some(Applied::New) => {
+                live.note(place, &event);
+                self.deliver_live(&mut live, &event, Some(place));
+            }
             Some(Applied::Known) | None => {}
             // A loser may not be sent after the winner (CL-3).
             Some(Applied::Lost) => drop(self.metrics.losers.inc()),
         }
     }
 
-    fn deliver_live(&self, live: &mut Live, event: &Arc<Event>) {
+    fn deliver_live(&self, live: &mut Live, event: &Arc<Event>, place: Option<Place>) {
         let started = Instant::now();
-        let Live {
-            index,
-            found,
-            connections,
-            readers,
-            ..
-        } = live;
-        index.matches(event, found);
-        let mut slots: Vec<Slot> = found.slots.iter().map(|slot| Slot(slot.0)).collect();
-        if restricted(event.kind()) || event.kind() == Kind::VANISH {
-            let urls = &self.options.load().urls;
-            let nobody = Reader::default();
-            slots.retain(|slot| {
-                let reader = connections
-                    .get(slot)
-                    .and_then(|connection| readers.get(connection));
-                reader.unwrap_or(&nobody).may_see(event, urls)
-            });
-        }
-        index.purge(PURGE_STEP);
+        let slots = live.wanted(event, &self.options.load().visibility);
         self.metrics.events.inc();
         if !slots.is_empty() {
             self.metrics.matches.inc_by(slots.len() as u64);
-            (self.deliver)(Delivery::Event {
+            self.send(Delivery::Event {
                 event: Arc::clone(event),
+                place,
                 slots,
             });
         }
@@ -207,28 +182,28 @@ impl<S: EventStore> Matcher<S> {
     ///
     /// [`BusError::TimedOut`] past it: an answer without what it has to hold would be a lie.
     async fn caught_up(&self, after: CommitNumber, options: &Options) -> Result<(), BusError> {
-        let after = after.max((self.link.progress.committed)());
-        if self.link.applied(after, options.commit_wait).await {
-            return Ok(());
+        let newest = (self.link.progress.newest)();
+        let known = tokio::time::timeout(options.commit_wait, newest).await;
+        let caught_up = match known {
+            Ok(Ok(newest)) => {
+                let after = after.max(newest);
+                let applied = self.link.applied(after, options.commit_wait).await;
+                applied.then_some(()).ok_or(BusError::TimedOut)
+            }
+            Ok(Err(error)) => Err(error),
+            Err(_elapsed) => Err(BusError::TimedOut),
+        };
+        if caught_up.is_err() {
+            self.metrics.answers_failed.inc();
         }
-        self.metrics.answers_failed.inc();
-        Err(BusError::TimedOut)
-    }
-
-    fn register(&self, open: &Open) {
-        let values: usize = open.filters.iter().map(Filter::value_count).sum();
-        let mut live = self.link.live.lock();
-        live.index.purge(PURGE_STEP + 2 * values);
-        live.index
-            .insert(heliograph_subscriptions::Slot(open.slot.0), &open.filters);
-        live.connections.insert(open.slot, open.connection);
-        drop(live);
-        self.metrics.subscriptions.inc();
+        caught_up
     }
 
     async fn answer(&self, open: Open) -> Result<Box<dyn Pages>, BusError> {
         let options = self.options.load_full();
-        self.register(&open);
+        if self.link.live.lock().open(&open) {
+            self.metrics.subscriptions.inc();
+        }
         self.caught_up(open.after, &options).await?;
         let filters = open.filters.len();
         let streams = open
@@ -254,7 +229,7 @@ impl<S: EventStore> Matcher<S> {
         Ok(Box::new(Answer::new(
             streams,
             open.reader,
-            options.urls.clone(),
+            options.visibility.clone(),
             open.now,
             Box::new(end),
             Arc::clone(&self.metrics),
@@ -263,15 +238,15 @@ impl<S: EventStore> Matcher<S> {
 }
 
 /// The part of a matcher that its answers hold on to.
-struct Link {
-    live: Mutex<Live>,
+pub(crate) struct Link {
+    pub(crate) live: Mutex<Live>,
     applied: watch::Sender<CommitNumber>,
-    progress: Progress,
+    pub(crate) progress: Progress,
 }
 
 impl Link {
     /// Waits until `number` has been applied; `false` if that took too long.
-    async fn applied(&self, number: CommitNumber, wait: Duration) -> bool {
+    pub(crate) async fn applied(&self, number: CommitNumber, wait: Duration) -> bool {
         let mut applied = self.applied.subscribe();
         if *applied.borrow() >= number {
             return true;
@@ -289,29 +264,28 @@ struct End {
 }
 
 impl Settle for End {
-    fn settle(&self, archive: bool) -> BoxFuture<'_, Result<(), Refusal>> {
+    fn settle(&self, archive: bool) -> BoxFuture<'_, Result<Settled, Refusal>> {
         Box::pin(async move {
             // The archive may have shown events that are stored and not yet committed.
-            if archive
-                && !self
-                    .link
-                    .applied((self.link.progress.horizon)(), self.wait)
-                    .await
+            let horizon = (self.link.progress.horizon)().filter(|_| archive);
+            if let Some(horizon) = horizon
+                && !self.link.applied(horizon, self.wait).await
             {
                 return Err(Refusal::error("the relay is behind, try again"));
             }
             // An event that the recent tier has shown may be under way to the gateway.
-            drop(self.link.live.lock());
-            Ok(())
+            let live = self.link.live.lock();
+            let applied = *self.link.applied.borrow();
+            drop(live);
+            Ok(Settled {
+                applied,
+                known_horizon: horizon.is_some(),
+            })
         })
     }
 
     fn abandon(&self) {
-        self.link
-            .live
-            .lock()
-            .index
-            .remove(heliograph_subscriptions::Slot(self.slot.0));
+        self.link.live.lock().deafen(self.slot);
     }
 }
 
@@ -320,33 +294,39 @@ impl<S: EventStore> Requests for Matcher<S> {
         Box::pin(self.answer(open))
     }
 
+    fn resume(&self, resume: Resume) -> BoxFuture<'_, Result<(), Refusal>> {
+        Box::pin(self.take_over(resume))
+    }
+
     fn close(&self, slot: Slot) {
         let mut live = self.link.live.lock();
-        live.index.remove(heliograph_subscriptions::Slot(slot.0));
-        if live.connections.remove(&slot).is_some() {
+        if live.close(slot) {
             self.metrics.subscriptions.dec();
         }
         // Under the lock, so that no delivery for the slot is under way.
-        (self.deliver)(Delivery::Released(slot));
+        self.send(Delivery::Released(slot));
     }
 
     fn authenticate(&self, connection: ConnectionId, key: PublicKey) {
-        let mut live = self.link.live.lock();
-        let reader = live.readers.entry(connection).or_default();
-        if !reader.is(&key) {
-            reader.keys.push(key);
-        }
+        let reader = Reader { keys: vec![key] };
+        self.link.live.lock().know(connection, &reader);
     }
 
     fn disconnect(&self, connection: ConnectionId) {
-        self.link.live.lock().readers.remove(&connection);
+        self.link.live.lock().forget(connection);
     }
 
     fn count(&self, count: Count) -> BoxFuture<'_, Result<Counted, Refusal>> {
         Box::pin(async move {
             let options = self.options.load_full();
             self.caught_up(count.after, &options).await?;
-            count::count(&self.recent, count, options.count_budget, &options.urls).await
+            count::count(
+                &self.recent,
+                count,
+                options.count_budget,
+                &options.visibility,
+            )
+            .await
         })
     }
 }

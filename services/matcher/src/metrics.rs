@@ -17,6 +17,8 @@ pub struct Metrics {
     pub(crate) rows_scanned: Counter,
     pub(crate) rows_returned: Counter,
     pub(crate) hidden: Counter,
+    pub(crate) resumed: Counter,
+    pub(crate) replayed: Counter,
     pub(crate) answers_recent: Counter,
     pub(crate) answers_archive: Counter,
     pub(crate) answers_over_budget: Counter,
@@ -51,6 +53,16 @@ impl Metrics {
             registry,
             "events_hidden",
             "Stored events left out for privacy",
+        );
+        let resumed = counter(
+            registry,
+            "subscriptions_resumed",
+            "Subscriptions that went on here after their matcher was lost",
+        );
+        let replayed = counter(
+            registry,
+            "deliveries_replayed",
+            "Live events that resumed subscriptions had missed, one for each subscription",
         );
         let failed = counter(
             registry,
@@ -105,6 +117,8 @@ impl Metrics {
             rows_scanned,
             rows_returned,
             hidden,
+            resumed,
+            replayed,
             oldest_needed_seconds,
         }
     }

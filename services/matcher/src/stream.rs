@@ -2,8 +2,9 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use heliograph_policy::{FilterLimits, Reader, RelayUrls};
-use heliograph_protocol::{Event, Filter, Timestamp};
+use hashbrown::HashSet;
+use heliograph_policy::{FilterLimits, Reader, Visibility};
+use heliograph_protocol::{Event, EventId, Filter, Timestamp};
 use heliograph_store::{End, Scan, ScanCost, StoreError};
 
 /// Matches asked of the store at once, for all filters of a REQ together; more would sit in memory
@@ -30,6 +31,8 @@ pub(crate) enum Cut {
 pub(crate) struct Stream<S> {
     scan: S,
     buffer: VecDeque<Arc<Event>>,
+    /// Of what was read, the events that may still be announced.
+    fresh: HashSet<EventId>,
     ended: Option<End>,
     cut: Option<Cut>,
     taken: usize,
@@ -57,6 +60,7 @@ impl<S: Scan> Stream<S> {
         Self {
             scan,
             buffer: VecDeque::new(),
+            fresh: HashSet::new(),
             ended: None,
             cut,
             taken: 0,
@@ -73,7 +77,7 @@ impl<S: Scan> Stream<S> {
     pub(crate) async fn peek(
         &mut self,
         reader: &Reader,
-        urls: &RelayUrls,
+        visibility: &Visibility,
     ) -> Result<Option<&Arc<Event>>, StoreError> {
         while self.cut.is_none() && self.buffer.is_empty() {
             if let Some(end) = self.ended {
@@ -83,7 +87,7 @@ impl<S: Scan> Stream<S> {
                 });
                 break;
             }
-            self.read(reader, urls).await?;
+            self.read(reader, visibility).await?;
             if self.buffer.is_empty() {
                 // Whole pages of hidden events come from memory at once: let others run.
                 tokio::task::yield_now().await;
@@ -100,7 +104,7 @@ impl<S: Scan> Stream<S> {
     }
 
     /// Reads one more page, leaving out what the reader may not see (R59-1).
-    async fn read(&mut self, reader: &Reader, urls: &RelayUrls) -> Result<(), StoreError> {
+    async fn read(&mut self, reader: &Reader, visibility: &Visibility) -> Result<(), StoreError> {
         // One more than the limit, so that "others exist" is known and not guessed.
         let wanted = (self.limit + 1)
             .saturating_sub(self.taken)
@@ -108,11 +112,12 @@ impl<S: Scan> Stream<S> {
         let page = self.scan.next(wanted).await?;
         self.cost = page.cost;
         self.ended = page.end;
+        self.fresh.extend(page.fresh);
         let before = page.events.len();
         self.buffer.extend(
             page.events
                 .into_iter()
-                .filter(|event| reader.may_see(event, urls)),
+                .filter(|event| reader.may_see(event, visibility)),
         );
         self.hidden += (before - self.buffer.len()) as u64;
         Ok(())
@@ -141,6 +146,11 @@ impl<S: Scan> Stream<S> {
             self.boundary = Some(event.created_at());
         }
         Some(event)
+    }
+
+    /// Whether an event that was read may still be announced.
+    pub(crate) fn is_fresh(&self, id: &EventId) -> bool {
+        self.fresh.contains(id)
     }
 
     /// The match that stood at the limit and wasn't given.

@@ -1,5 +1,7 @@
 //! A matcher over the memory store, without sockets: limits, hints, privacy, the live join.
 
+mod resume;
+
 use std::{sync::Arc, time::Duration};
 
 use heliograph_bus::{
@@ -15,8 +17,9 @@ use heliograph_store::{
 };
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
+use tokio::sync::watch;
 
-use crate::{Matcher, Metrics, Options, Progress};
+use crate::{Batches, Matcher, Metrics, Options, Progress};
 
 type Delivered = Arc<Mutex<Vec<(Arc<Event>, Vec<Slot>)>>>;
 
@@ -26,6 +29,15 @@ struct Bed {
     matcher: Arc<Matcher<MemoryStore>>,
     delivered: Delivered,
     commits: Mutex<u64>,
+    history: Arc<History>,
+}
+
+/// The stream of commits, as far as it can be read again.
+struct History {
+    kept: Mutex<Batches>,
+    /// Closed while a reading is to wait.
+    gate: watch::Sender<bool>,
+    readings: watch::Sender<usize>,
 }
 
 impl Bed {
@@ -34,18 +46,18 @@ impl Bed {
     }
 
     fn with(req_budget: Budget) -> Self {
-        Self::build(req_budget, Budget::UNLIMITED)
+        Self::build(req_budget, Budget::UNLIMITED, 1 << 20)
     }
 
     fn counting(count_budget: Budget) -> Self {
-        Self::build(Budget::UNLIMITED, count_budget)
+        Self::build(Budget::UNLIMITED, count_budget, 1 << 20)
     }
 
-    fn build(req_budget: Budget, count_budget: Budget) -> Self {
+    fn build(req_budget: Budget, count_budget: Budget, replay_bytes_max: usize) -> Self {
         let store = MemoryStore::new(relay_urls());
         let recent = Recent::new(store.clone(), RecentOptions::default(), relay_urls());
         let options = Options {
-            urls: relay_urls(),
+            visibility: relay_urls().into(),
             filters: FilterLimits {
                 limit_max: 4,
                 limit_default: 3,
@@ -54,20 +66,31 @@ impl Bed {
             req_budget,
             count_budget,
             commit_wait: Duration::from_millis(50),
+            replay_bytes_max,
         };
+        let history = Arc::new(History {
+            kept: Mutex::default(),
+            gate: watch::Sender::new(true),
+            readings: watch::Sender::new(0),
+        });
+        let read = Arc::clone(&history);
         let delivered = Delivered::default();
         let sink = Arc::clone(&delivered);
         let matcher = Matcher::new(
             recent,
             options,
             Box::new(move |delivery| {
-                if let Delivery::Event { event, slots } = delivery {
+                if let Delivery::Event { event, slots, .. } = delivery {
                     sink.lock().push((event, slots));
                 }
             }),
             Progress {
-                committed: Box::new(CommitNumber::default),
-                horizon: Box::new(CommitNumber::default),
+                newest: Box::new(|| Box::pin(async { Ok(CommitNumber::default()) })),
+                horizon: Box::new(|| Some(CommitNumber::default())),
+                history: Box::new(move |after| {
+                    let history = Arc::clone(&read);
+                    Box::pin(async move { history.after(after).await })
+                }),
             },
             Arc::new(Metrics::register(&mut Registry::default())),
         );
@@ -76,6 +99,7 @@ impl Bed {
             matcher,
             delivered,
             commits: Mutex::new(0),
+            history,
         }
     }
 
@@ -84,10 +108,10 @@ impl Bed {
         self.store.write(vec![Arc::clone(event)]).await.unwrap();
         let mut commits = self.commits.lock();
         *commits += 1;
-        self.matcher.apply(FeedItem::Committed {
-            number: CommitNumber(*commits),
-            events: vec![Committed::Winner(Arc::clone(event))],
-        });
+        let number = CommitNumber(*commits);
+        let events = vec![Committed::Winner(Arc::clone(event))];
+        self.history.kept.lock().push((number, events.clone()));
+        self.matcher.apply(FeedItem::Committed { number, events });
     }
 
     fn open(filters: &[&str], reader: Reader) -> Open {
@@ -125,7 +149,34 @@ impl Bed {
         let content = |event: &Arc<Event>| event.content().into_owned();
         let got: Vec<String> = answer.0.iter().map(content).collect();
         let want: Vec<String> = expected.iter().map(|event| content(event)).collect();
-        assert_eq!((got, &answer.1), (want, &AnswerEnd::Eose(hint)));
+        let AnswerEnd::Eose(end) = &answer.1 else {
+            panic!("expected EOSE, got {:?}", answer.1)
+        };
+        assert_eq!((got, end.hint), (want, hint));
+    }
+}
+
+impl History {
+    async fn after(&self, after: CommitNumber) -> Result<Batches, BusError> {
+        self.readings.send_modify(|readings| *readings += 1);
+        let opened = self.gate.subscribe().wait_for(|open| *open).await.is_ok();
+        assert!(opened, "the gate outlives its readers");
+        let kept = self.kept.lock();
+        match kept.first() {
+            Some((first, _)) if first.0 > after.0 + 1 => Err(BusError::Closed),
+            _ => Ok(kept
+                .iter()
+                .filter(|(number, _)| *number > after)
+                .cloned()
+                .collect()),
+        }
+    }
+}
+
+fn hint(end: &AnswerEnd) -> Option<EoseHint> {
+    match end {
+        AnswerEnd::Eose(eose) => Some(eose.hint),
+        AnswerEnd::Closed(_) => None,
     }
 }
 
@@ -198,14 +249,14 @@ async fn the_second_in_which_the_relays_limit_falls_is_sent_whole() {
         bed.publish(&event(n, 100, 1, &[], "same second")).await;
     }
     let (events, end) = bed.req(&["{}"], anyone()).await;
-    assert_eq!((events.len(), end), (5, AnswerEnd::Eose(EoseHint::More)));
+    assert_eq!((events.len(), hint(&end)), (5, Some(EoseHint::More)));
     for n in 5..20 {
         bed.publish(&event(n, 100, 1, &[], "same second")).await;
     }
     let (events, end) = bed.req(&["{}"], anyone()).await;
     assert_eq!(
-        (events.len(), end),
-        (6, AnswerEnd::Eose(EoseHint::More)),
+        (events.len(), hint(&end)),
+        (6, Some(EoseHint::More)),
         "at most twice the cap"
     );
 }

@@ -6,7 +6,7 @@ use crate::Options;
 
 /// Builds the document; absent values are left out (R11-3).
 pub(crate) fn document(options: &Options) -> String {
-    let info = &options.info;
+    let info = options.info();
     let mut document = Map::new();
     for (name, value) in [
         ("name", &info.name),

@@ -6,7 +6,7 @@ use crate::Options;
 
 /// Builds the page; `host` is what the browser asked for.
 pub(crate) fn page(options: &Options, host: Option<&str>) -> String {
-    let info = &options.info;
+    let info = options.info();
     let name = escape(&info.name);
     let url = options.urls.iter().next().map_or_else(
         || format!("ws://{}", host.unwrap_or("this-host")),

@@ -4,9 +4,11 @@ use std::{sync::Arc, time::Instant};
 
 use futures_util::future::{AbortHandle, Abortable};
 use hashbrown::HashSet;
-use heliograph_bus::{AnswerEnd, Bus, Count, Open, Slot};
+use heliograph_bus::{AnswerEnd, Bus, BusError, Count, Eose, Open, Slot};
 use heliograph_policy::{admit_filters, admit_subscription, check_count_filters, check_filters};
-use heliograph_protocol::{EoseHint, Filter, Refusal, RelayMessage, SubscriptionId, Timestamp};
+use heliograph_protocol::{
+    EoseHint, EventId, Filter, Refusal, RelayMessage, SubscriptionId, Timestamp,
+};
 use tokio::sync::Semaphore;
 
 use super::{Session, Work, messages::Done};
@@ -97,6 +99,9 @@ impl<B: Bus> Session<B> {
         options: &Options,
     ) -> Result<(), Refusal> {
         self.may_ask(filters, received, options)?;
+        if admit_subscription(self.subscriptions.len(), &options.filters).is_err() {
+            self.clear_ended();
+        }
         admit_subscription(self.subscriptions.len(), &options.filters)?;
         check_filters(filters, &self.reader)
     }
@@ -193,8 +198,21 @@ impl<B: Bus> Session<B> {
         }
     }
 
+    /// Gives back the slots of subscriptions that ended without this session's doing.
+    fn clear_ended(&mut self) {
+        let ended = self.subscriptions.iter();
+        let ended: Vec<_> = ended
+            .filter(|(_, subscription)| subscription.subscriber.is_ended())
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in ended {
+            self.end_subscription(&id);
+        }
+    }
+
     /// Ends all subscriptions, each with CLOSED (CL-6).
     pub(super) fn close_subscriptions(&mut self, refusal: &Refusal) {
+        self.clear_ended();
         let ids: Vec<SubscriptionId> = self.subscriptions.keys().cloned().collect();
         for id in ids {
             self.end_subscription(&id);
@@ -237,13 +255,34 @@ struct Answer<B: Bus> {
     received: Instant,
 }
 
+/// How often a question is asked again when the matcher that answers it goes away.
+const INTERRUPTIONS_MAX: u32 = 3;
+
 impl<B: Bus> Answer<B> {
     /// Sends the stored part at the pace of the socket, then goes live.
     async fn run(self, open: Open) -> Result<(), Refusal> {
         // Before the subscription is registered: what comes while it waits is in the stored part.
         let _place = self.questions.acquire().await;
-        let mut pages = self.gateway.bus.matcher()?.open(open).await?;
         let mut sent = HashSet::new();
+        for interruptions in 0..=INTERRUPTIONS_MAX {
+            let again = interruptions > 0;
+            match self.ask(open.clone(), &mut sent, again).await {
+                Err(Broken::Interrupted) => self.gateway.metrics.answers_interrupted.inc(),
+                Err(Broken::Refused(refusal)) => return Err(refusal),
+                Ok(()) => return Ok(()),
+            };
+        }
+        Err(BusError::Interrupted.into())
+    }
+
+    /// Asks once; if `again`, what is in `sent` isn't sent a second time.
+    async fn ask(
+        &self,
+        open: Open,
+        sent: &mut HashSet<EventId>,
+        again: bool,
+    ) -> Result<(), Broken> {
+        let mut pages = self.gateway.bus.matcher()?.open(open).await?;
         loop {
             let page = pages.next().await?;
             if sent.is_empty() && !page.events.is_empty() {
@@ -251,29 +290,56 @@ impl<B: Bus> Answer<B> {
             }
             for event in &page.events {
                 self.outbox.room().await;
-                sent.insert(*event.id());
-                if !self.subscriber.stored(event) {
+                let repeated = !sent.insert(*event.id()) && again;
+                if !repeated && !self.subscriber.stored(event) {
                     return Ok(());
                 }
             }
             match page.end {
                 None => {}
-                Some(AnswerEnd::Closed(refusal)) => return Err(refusal),
-                Some(AnswerEnd::Eose(hint)) => {
-                    let hint = if self.hints { hint } else { EoseHint::None };
-                    let eose = RelayMessage::Eose(&self.id, hint).encode();
-                    self.subscriber.go_live(eose, &sent).map_err(|Overrun| {
-                        Refusal::error("too many live events before the stored ones were sent")
-                    })?;
-                    self.observe(&self.gateway.metrics.eose_seconds);
-                    return Ok(());
-                }
+                Some(AnswerEnd::Closed(refusal)) => return Err(Broken::Refused(refusal)),
+                Some(AnswerEnd::Eose(end)) => return Ok(self.go_live(end, sent)?),
             }
         }
     }
 
+    fn go_live(&self, end: Eose, sent: &mut HashSet<EventId>) -> Result<(), Refusal> {
+        let hint = if self.hints { end.hint } else { EoseHint::None };
+        let eose = RelayMessage::Eose(&self.id, hint).encode();
+        self.subscriber
+            .go_live(eose, end, sent)
+            .map_err(|Overrun| {
+                Refusal::error("too many live events before the stored ones were sent")
+            })?;
+        self.observe(&self.gateway.metrics.eose_seconds);
+        Ok(())
+    }
+
     fn observe(&self, histogram: &prometheus_client::metrics::histogram::Histogram) {
         histogram.observe(self.received.elapsed().as_secs_f64());
+    }
+}
+
+/// Why a question went unanswered.
+enum Broken {
+    /// The matcher went away; another one can be asked.
+    Interrupted,
+    /// The answer is CLOSED.
+    Refused(Refusal),
+}
+
+impl From<Refusal> for Broken {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<BusError> for Broken {
+    fn from(error: BusError) -> Self {
+        match error {
+            BusError::Interrupted => Self::Interrupted,
+            error => Self::Refused(error.into()),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod messages;
 mod socket;
 
 use std::{
+    net::IpAddr,
     ops::ControlFlow,
     sync::Arc,
     time::{Duration, Instant},
@@ -50,6 +51,8 @@ const READ_SLICE: Duration = Duration::from_millis(1);
 /// A connection after its upgrade.
 pub(crate) struct Opened {
     pub(crate) id: ConnectionId,
+    /// The client's, as far as proxies are believed.
+    pub(crate) address: IpAddr,
     pub(crate) stream: TcpStream,
     /// What came right behind the HTTP request.
     pub(crate) read_ahead: Bytes,
@@ -63,6 +66,7 @@ pub(crate) async fn run<B: Bus>(gateway: Arc<Gateway<B>>, opened: Opened) {
     let options = gateway.options.load_full();
     let Opened {
         id,
+        address,
         stream,
         read_ahead,
         admitted,
@@ -71,7 +75,14 @@ pub(crate) async fn run<B: Bus>(gateway: Arc<Gateway<B>>, opened: Opened) {
     let bodies = compressed.then(|| Arc::clone(&gateway.bodies));
     let outbox = Arc::new(Outbox::new(options.limits.outbox_bytes_max, bodies));
     let mut socket = Socket::new(stream, Arc::clone(&outbox));
-    let mut session = Session::new(Arc::clone(&gateway), id, &options, admitted, outbox);
+    let mut session = Session::new(
+        Arc::clone(&gateway),
+        id,
+        address,
+        &options,
+        admitted,
+        outbox,
+    );
     let decoder = Decoder::new(compressed);
     let mut work = Work::new();
     let closed = session
@@ -93,6 +104,7 @@ pub(crate) async fn run<B: Bus>(gateway: Arc<Gateway<B>>, opened: Opened) {
 struct Session<B: Bus> {
     gateway: Arc<Gateway<B>>,
     id: ConnectionId,
+    address: IpAddr,
     admitted: Admitted,
     outbox: Arc<Outbox>,
     /// The keys that authenticated (R42-5); replaced, never changed, since reads hold on to it.
@@ -116,6 +128,7 @@ impl<B: Bus> Session<B> {
     fn new(
         gateway: Arc<Gateway<B>>,
         id: ConnectionId,
+        address: IpAddr,
         options: &Options,
         admitted: Admitted,
         outbox: Arc<Outbox>,
@@ -124,6 +137,7 @@ impl<B: Bus> Session<B> {
         Self {
             gateway,
             id,
+            address,
             admitted,
             outbox,
             reader: Arc::default(),
@@ -236,6 +250,12 @@ impl<B: Bus> Session<B> {
         if drained && self.closing.is_none() && self.pending_events == 0 {
             self.outbox.close(close::GOING_AWAY, "shutting down");
             self.closing = Some(Closed::Drain);
+        }
+        let options = self.gateway.options.load();
+        let blocked = options.control().load().networks_banned.check(self.address);
+        drop(options);
+        if blocked.is_err() && self.closing.is_none() {
+            self.close(Closed::Policy, close::POLICY, "blocked by the operator");
         }
         if self.outbox.is_overflowed() {
             self.close(

@@ -10,8 +10,9 @@ use std::{
 };
 
 use heliograph_bus::{
-    AnswerEnd, AnswerPage, BoxFuture, Bus as _, BusError, ConnectionId, Count, Counted, Delivery,
-    InProcess, InProcessOptions, Intake as _, Open, Pages, Published, Requests, Slot,
+    AnswerEnd, AnswerPage, BoxFuture, Bus as _, BusError, CommitNumber, ConnectionId, Count,
+    Counted, Delivery, Eose, InProcess, InProcessOptions, Intake as _, Open, Pages, Published,
+    Requests, Resume, Slot,
 };
 use heliograph_gateway::{ConnectionLimits, Gateway, Hub, Info, Known, Metrics, Options, Rate};
 use heliograph_lifecycle::{Shutdown, Tasks};
@@ -70,6 +71,7 @@ impl Bed {
             recent: Arc::new(|_| false),
             archive: Arc::new(|_| false),
             vanished: Arc::new(|_| false),
+            verified: None,
         };
         let (shutdown, tasks) = (Shutdown::new(), Tasks::new());
         let gateway = Gateway::new(
@@ -107,7 +109,11 @@ impl Bed {
     pub(crate) fn live(&self, event: &Arc<Event>) {
         let slots = self.matcher.slots.lock().clone();
         let event = Arc::clone(event);
-        self.bus.deliver(Delivery::Event { event, slots });
+        self.bus.deliver(Delivery::Event {
+            event,
+            place: None,
+            slots,
+        });
     }
 
     /// The next event that reached the bus.
@@ -253,6 +259,10 @@ impl Requests for Scripted {
         Box::pin(async move { Ok(Box::new(Answer { script, pages }) as Box<dyn Pages>) })
     }
 
+    fn resume(&self, _: Resume) -> BoxFuture<'_, Result<(), Refusal>> {
+        Box::pin(async { Err(Refusal::error("one matcher is all there is")) })
+    }
+
     fn close(&self, slot: Slot) {
         self.slots.lock().retain(|open| *open != slot);
         self.bus.deliver(Delivery::Released(slot));
@@ -288,7 +298,11 @@ impl Pages for Answer {
         Box::pin(async move {
             let page = |event: Option<Arc<Event>>, last: bool| AnswerPage {
                 events: Vec::from_iter(event),
-                end: last.then_some(AnswerEnd::Eose(EoseHint::None)),
+                end: last.then_some(AnswerEnd::Eose(Eose {
+                    hint: EoseHint::None,
+                    applied: CommitNumber::default(),
+                    fresh: Vec::new(),
+                })),
             };
             match &mut self.script {
                 Script::Empty => Ok(page(None, true)),

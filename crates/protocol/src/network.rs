@@ -1,15 +1,51 @@
-//! Networks in CIDR notation, for `gateway.trusted_proxies`.
+//! Networks in CIDR notation: whose `X-Forwarded-For` is believed, who is banned.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
 /// A range of addresses: `10.0.0.0/8`, `fd00::/8`, or one address. Bits past the prefix are zero.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IpNetwork {
     address: IpAddr,
     prefix: u8,
 }
 
 impl IpNetwork {
+    /// The network of `address` with a prefix of so many bits; more bits than the address has are
+    /// all it has. An IPv4 address mapped into IPv6 counts as the IPv4 address.
+    #[must_use]
+    pub fn of(address: IpAddr, prefix: u8) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => {
+                let prefix = prefix.min(32);
+                let address = u32::from(address) & mask_v4(prefix);
+                Self {
+                    address: IpAddr::V4(address.into()),
+                    prefix,
+                }
+            }
+            IpAddr::V6(address) => {
+                let prefix = prefix.min(128);
+                let address = u128::from(address) & mask_v6(prefix);
+                Self {
+                    address: IpAddr::V6(address.into()),
+                    prefix,
+                }
+            }
+        }
+    }
+
+    /// Its first address.
+    #[must_use]
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// Bits that all its addresses share: `0..=32` or `0..=128`.
+    #[must_use]
+    pub fn prefix(&self) -> u8 {
+        self.prefix
+    }
+
     /// Whether `address` lies within. An IPv4 address mapped into IPv6 counts as the IPv4 address.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
@@ -33,7 +69,8 @@ fn mask_v6(prefix: u8) -> u128 {
     u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0)
 }
 
-/// Reads CIDR notation; without a slash the network is that one address.
+/// Reads CIDR notation; without a slash the network is that one address. A network of IPv4 addresses
+/// mapped into IPv6 is taken as the IPv4 network, since that is how addresses are compared.
 ///
 /// # Errors
 ///
@@ -61,10 +98,14 @@ impl FromStr for IpNetwork {
             IpAddr::V4(address) => u32::from(address) & !mask_v4(prefix) == 0,
             IpAddr::V6(address) => u128::from(address) & !mask_v6(prefix) == 0,
         };
-        if clean {
-            Ok(Self { address, prefix })
-        } else {
-            Err("has bits set past its prefix")
+        if !clean {
+            return Err("has bits set past its prefix");
+        }
+        match (address, address.to_canonical()) {
+            (IpAddr::V6(_), IpAddr::V4(inner)) if prefix >= 96 => {
+                Ok(Self::of(inner.into(), prefix - 96))
+            }
+            _ => Ok(Self { address, prefix }),
         }
     }
 }
@@ -108,6 +149,29 @@ mod tests {
     #[test]
     fn a_mapped_ipv4_address_is_the_ipv4_address() {
         check("10.0.0.0/8", "::ffff:10.0.0.1", true);
+    }
+
+    #[test]
+    fn a_mapped_ipv4_network_is_the_ipv4_network() {
+        check("::ffff:10.0.0.0/104", "10.255.0.1", true);
+        check("::ffff:192.0.2.1", "192.0.2.1", true);
+        check("::ffff:0.0.0.0/96", "::1", false);
+    }
+
+    #[test]
+    fn the_network_of_an_address_holds_it() {
+        for (address, prefix, text) in [
+            ("192.0.2.77", 24, "192.0.2.0/24"),
+            ("192.0.2.77", 200, "192.0.2.77/32"),
+            ("::ffff:192.0.2.77", 0, "0.0.0.0/0"),
+            ("2001:db8::77", 64, "2001:db8::/64"),
+            ("2001:db8::77", 255, "2001:db8::77/128"),
+        ] {
+            let network = IpNetwork::of(address.parse().unwrap(), prefix);
+            assert_eq!(network.to_string(), text);
+            assert!(network.contains(address.parse().unwrap()), "{text}");
+            assert_eq!(text.parse(), Ok(network));
+        }
     }
 
     #[test]
