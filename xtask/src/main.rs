@@ -1,5 +1,6 @@
 //! Everything a script would do for this repository: `cargo xtask test` runs every check,
-//! `cargo xtask tidy` the checks over the tree, `cargo xtask reference` writes `docs/reference/`.
+//! `cargo xtask tidy` the checks over the tree, `cargo xtask reference` writes `docs/reference/`,
+//! `cargo xtask proto` the types of the wire forms, `cargo xtask cluster up` starts a whole cluster.
 //!
 //! `.ci/run` calls `cargo xtask test` and nothing else, so what passes here passes there.
 #![expect(
@@ -8,7 +9,10 @@
     reason = "a command-line tool speaks to its terminal"
 )]
 
+mod cluster;
+mod proto;
 mod reference;
+mod servers;
 mod shell;
 mod test;
 mod tidy;
@@ -39,6 +43,15 @@ enum Task {
     },
     /// Checks the tree: dependency direction, docs, changelog, links, sizes, words.
     Tidy,
+    /// Writes the types of the wire forms in proto/ and records what is new in them.
+    Proto {
+        /// Write nothing; fail if that isn't up to date.
+        #[arg(long)]
+        check: bool,
+    },
+    /// A cluster on this machine: real servers and every role as a process.
+    #[command(subcommand)]
+    Cluster(cluster::Command),
     /// Writes docs/reference/ from what the binary says of itself.
     Reference {
         /// Write nothing; fail if a page is not up to date.
@@ -61,6 +74,9 @@ fn run(task: Task) -> Result<()> {
     match task {
         Task::Test { only } => test::run(&only),
         Task::Tidy => tidy::run(),
+        Task::Proto { check: false } => proto::write(),
+        Task::Proto { check: true } => proto::check(),
+        Task::Cluster(command) => cluster::run(&command),
         Task::Reference { check: false } => reference::write(),
         Task::Reference { check: true } => reference::check(),
     }

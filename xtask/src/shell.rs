@@ -115,12 +115,21 @@ pub(crate) fn metadata() -> Result<Value> {
 /// The build fails.
 pub(crate) fn build_relay() -> Result<PathBuf> {
     run(cargo("build").args(["-p", "heliograph"]))?;
+    relay_path("debug")
+}
+
+/// Where cargo puts the relay: `directory` is `debug` or `release`.
+///
+/// # Errors
+///
+/// A manifest is broken.
+pub(crate) fn relay_path(directory: &str) -> Result<PathBuf> {
     let metadata = metadata()?;
     let target = metadata["target_directory"]
         .as_str()
         .context("no target_directory in metadata")?;
     Ok(Path::new(target)
-        .join("debug")
+        .join(directory)
         .join(format!("heliograph{EXE_SUFFIX}")))
 }
 

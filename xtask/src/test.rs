@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 
-use crate::{shell, tidy, tools};
+use crate::{servers, shell, tidy, tools};
 
 /// One check. The order is the order they run in: cheap ones and installations first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -27,7 +27,9 @@ pub(crate) enum Stage {
     Tidy,
     /// npm packages of the client tests
     Clients,
-    /// `cargo test` over the workspace
+    /// the servers that the tests run: NATS and a CQL database
+    Servers,
+    /// `cargo test` over the workspace, with one of each server
     Test,
 }
 
@@ -132,9 +134,8 @@ impl Stage {
             Self::Build => passed(build()),
             Self::Tidy => passed(tidy::run()),
             Self::Clients => Ok(tools::client_packages()?.map_or(Done::Passed, Done::Skipped)),
-            Self::Test => passed(shell::run(
-                shell::cargo("test").args(["--workspace", "--no-fail-fast"]),
-            )),
+            Self::Servers => Ok(servers::install()?.map_or(Done::Passed, Done::Skipped)),
+            Self::Test => passed(test()),
         }
     }
 }
@@ -152,6 +153,16 @@ fn with_component(
         Some(why) => Ok(Done::Skipped(why)),
         None => passed(run()),
     }
+}
+
+/// Runs all tests; those that need servers share one of each, unless they want their own.
+fn test() -> Result<()> {
+    let servers = servers::Shared::start()?;
+    shell::run(
+        shell::cargo("test")
+            .args(["--workspace", "--no-fail-fast"])
+            .envs(servers.variables()),
+    )
 }
 
 /// Builds the relay and the fuzz targets, of which there must be some.

@@ -2,7 +2,7 @@
 //!
 //! Each is installed once for a version and left alone after: a stamp beside it says which.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{fs, process::Command};
 
 use anyhow::{Context, Result};
 
@@ -36,7 +36,7 @@ pub(crate) fn component(subcommand: &str, component: &str) -> Option<String> {
 ///
 /// It can't be built, or the tools directory can't be written.
 pub(crate) fn cargo_deny() -> Result<Command> {
-    let directory = directory()?;
+    let directory = heliograph_sandbox::tools::directory()?;
     let program = directory.join("bin/cargo-deny");
     let stamp = directory.join("cargo-deny.version");
     let installed = fs::read_to_string(&stamp).is_ok_and(|version| version == CARGO_DENY);
@@ -90,13 +90,4 @@ pub(crate) fn client_packages() -> Result<Option<String>> {
     )?;
     fs::write(&stamp, lock).with_context(|| format!("can't write {}", stamp.display()))?;
     Ok(None)
-}
-
-/// Where tools are kept: `XTASK_TOOLS_DIR`, or `~/.cache/heliograph/tools`.
-fn directory() -> Result<PathBuf> {
-    if let Some(directory) = shell::variable("XTASK_TOOLS_DIR") {
-        return Ok(PathBuf::from(directory));
-    }
-    let home = shell::variable("HOME").context("neither XTASK_TOOLS_DIR nor HOME is set")?;
-    Ok(PathBuf::from(home).join(".cache/heliograph/tools"))
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Finding;
 
 /// Every crate with its layer. A new one needs a line here, and a thought where it belongs.
-const LAYERS: [(&str, u8); 20] = [
+const LAYERS: [(&str, u8); 26] = [
     ("heliograph-protocol", 0),
     ("heliograph-config", 1),
     ("heliograph-lifecycle", 1),
@@ -17,10 +17,16 @@ const LAYERS: [(&str, u8); 20] = [
     ("heliograph-telemetry", 1),
     ("heliograph-testkit", 1),
     ("heliograph-verify", 1),
+    ("heliograph-sandbox", 1),
     ("heliograph-bus", 2),
     ("heliograph-store", 2),
+    ("heliograph-control", 3),
+    ("heliograph-proto", 3),
     ("heliograph-recent", 3),
     ("heliograph-store-embedded", 3),
+    ("heliograph-store-scylla", 3),
+    ("heliograph-bus-nats", 4),
+    ("heliograph-link", 4),
     ("heliograph-gateway", 4),
     ("heliograph-ingest", 4),
     ("heliograph-matcher", 4),
@@ -32,7 +38,12 @@ const LAYERS: [(&str, u8); 20] = [
 ];
 
 /// Backends of a seam: only the binary chooses one.
-const BACKENDS: [&str; 1] = ["heliograph-store-embedded"];
+const BACKENDS: [&str; 4] = [
+    "heliograph-bus-nats",
+    "heliograph-link",
+    "heliograph-store-embedded",
+    "heliograph-store-scylla",
+];
 
 /// Who may choose a backend.
 const BINARY: &str = "heliograph";

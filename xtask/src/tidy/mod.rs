@@ -4,6 +4,7 @@
 //! fails, so that one run shows all there is to do.
 
 mod changelog;
+mod compose;
 mod dependencies;
 mod links;
 mod text;
@@ -12,7 +13,7 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{reference, shell};
+use crate::{proto, reference, shell};
 
 /// A text file of the repository.
 struct File {
@@ -38,6 +39,10 @@ pub(crate) fn run() -> Result<()> {
         shell::root().join(path).exists()
     }));
     findings.extend(text::check(&files));
+    findings.extend(compose::check(&files));
+    if let Err(error) = proto::check() {
+        findings.push(format!("proto: {error:#}"));
+    }
     if let Err(error) = reference::check() {
         findings.push(format!("docs/reference: {error:#}"));
     }

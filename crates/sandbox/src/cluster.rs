@@ -1,0 +1,487 @@
+//! A whole cluster: servers, `heliograph migrate`, then every role as a child process.
+//!
+//! Each cluster has a name, a keyspace and addresses of its own, so that many share the same
+//! servers. What it made on servers that were there before is removed when it is dropped.
+
+mod cleanup;
+mod member;
+mod servers;
+
+use std::{
+    ffi::OsString,
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Command, ExitStatus, Output, Stdio},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+pub use member::{Member, Role};
+pub use servers::{CqlServers, NatsServers};
+
+use crate::{
+    Error, Storage,
+    cql::{Cassandra, CassandraOptions},
+    directory::Directory,
+    environment,
+    loopback::Block,
+    nats::{Nats, NatsOptions},
+    process::{Launch, Process},
+};
+use member::Running;
+use servers::Servers;
+
+/// Time for `heliograph migrate`, which makes a keyspace and its tables.
+const MIGRATE_PATIENCE: Duration = Duration::from_secs(180);
+
+/// Variables that a role would take for its configuration.
+const HIDDEN_VARIABLES: &str = "HELIOGRAPH_";
+
+/// What `OK true` promises, as the key `cluster.durability`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// The database took the event.
+    #[default]
+    Stored,
+    /// JetStream did; with a single NATS server too, which the configuration wants confirmed.
+    Quorum,
+}
+
+/// What to start.
+#[derive(Debug, Clone)]
+pub struct ClusterOptions {
+    /// The program `heliograph`.
+    pub binary: PathBuf,
+    /// How many of this role.
+    pub gateways: usize,
+    /// How many of this role.
+    pub matchers: usize,
+    /// How many of this role.
+    pub ingest: usize,
+    /// The bus.
+    pub nats: NatsServers,
+    /// The database.
+    pub cql: CqlServers,
+    /// What `OK true` promises.
+    pub durability: Durability,
+    /// A configuration file for all roles, below everything that is set here.
+    pub config: Option<PathBuf>,
+    /// Further keys for all roles, as `--set`; they win over those that the cluster sets itself.
+    pub settings: Vec<(String, String)>,
+}
+
+impl ClusterOptions {
+    /// Two of each role on one NATS server and one Cassandra node.
+    #[must_use]
+    pub fn new(binary: PathBuf) -> Self {
+        Self {
+            binary,
+            gateways: 2,
+            matchers: 2,
+            ingest: 2,
+            nats: NatsServers::Start(NatsOptions::default()),
+            cql: CqlServers::Cassandra(CassandraOptions::default()),
+            durability: Durability::default(),
+            config: None,
+            settings: Vec::new(),
+        }
+    }
+
+    /// Two of each role on the servers that this process shares ([`crate::nats::shared`],
+    /// [`crate::cql::shared`]).
+    ///
+    /// # Errors
+    ///
+    /// These servers can't be started.
+    pub fn on_shared(binary: PathBuf) -> Result<Self, Error> {
+        Ok(Self {
+            nats: NatsServers::Running(crate::nats::shared()?),
+            cql: CqlServers::Running(crate::cql::shared()?),
+            ..Self::new(binary)
+        })
+    }
+
+    fn count(&self, role: Role) -> usize {
+        match role {
+            Role::Gateway => self.gateways,
+            Role::Ingest => self.ingest,
+            Role::Matcher => self.matchers,
+        }
+    }
+}
+
+/// A running cluster; killed and removed on drop. Members are numbered from 0 in each role.
+#[derive(Debug)]
+pub struct Cluster {
+    // In the order in which they are dropped: roles before servers, servers before their data.
+    members: [Mutex<Vec<Running>>; 3],
+    servers: Servers,
+    name: String,
+    binary: PathBuf,
+    config: Option<PathBuf>,
+    settings: Vec<(String, String)>,
+    block: Block,
+    directory: Directory,
+}
+
+impl Cluster {
+    /// Starts the servers, prepares the database, starts the roles and waits until all are ready.
+    ///
+    /// # Errors
+    ///
+    /// Something can't be installed, doesn't start, or isn't ready in time; with the end of its log.
+    pub fn start(options: &ClusterOptions) -> Result<Self, Error> {
+        for role in Role::ALL {
+            role.check_count(options.count(role))?;
+        }
+        let directory = Directory::create("cluster", Storage::Memory)?;
+        let block = Block::take()?;
+        let servers = Servers::start(&options.nats, &options.cql)?;
+        // A letter first: it is the keyspace's name too.
+        let name = format!("s{}", environment::unique());
+        let cluster = Self {
+            members: Default::default(),
+            settings: settings(&name, options, &servers, &block),
+            servers,
+            name,
+            binary: options.binary.clone(),
+            config: options.config.clone(),
+            block,
+            directory,
+        };
+        cluster.migrate()?;
+        for role in Role::ALL {
+            for _ in 0..options.count(role) {
+                cluster.launch(role)?;
+            }
+        }
+        for role in Role::ALL {
+            for number in 0..options.count(role) {
+                cluster.wait_ready(role, number)?;
+            }
+        }
+        Ok(cluster)
+    }
+
+    /// The name of the cluster, and of its keyspace.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The keys that every role is given, beside its own addresses and name.
+    #[must_use]
+    pub fn settings(&self) -> &[(String, String)] {
+        &self.settings
+    }
+
+    /// The members of a role, in order, also those that don't run.
+    #[must_use]
+    pub fn members(&self, role: Role) -> Vec<Member> {
+        self.role(role).iter().map(Running::member).collect()
+    }
+
+    /// One member.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such member, as in every method with a number.
+    #[must_use]
+    pub fn member(&self, role: Role, number: usize) -> Member {
+        self.role(role)[number].member()
+    }
+
+    /// `ws://ip:port` of a gateway.
+    #[must_use]
+    pub fn gateway_url(&self, number: usize) -> String {
+        let gateway = self.member(Role::Gateway, number);
+        gateway.url.expect("a gateway has an address for clients")
+    }
+
+    /// Where a gateway takes connections.
+    #[must_use]
+    pub fn gateway(&self, number: usize) -> SocketAddr {
+        Role::Gateway
+            .address(&self.block, number)
+            .expect("a gateway has an address for clients")
+    }
+
+    /// `/metrics` of a member.
+    ///
+    /// # Errors
+    ///
+    /// It doesn't answer.
+    pub fn metrics(&self, role: Role, number: usize) -> Result<String, Error> {
+        let admin = self.member(role, number).admin;
+        crate::http::get(admin, "/metrics")
+            .map(|answer| answer.body)
+            .map_err(Error::io(format!("http://{admin}/metrics")))
+    }
+
+    /// What a member has printed since it was started last.
+    #[must_use]
+    pub fn output(&self, role: Role, number: usize) -> String {
+        self.process(role, number).output()
+    }
+
+    /// SIGKILL.
+    pub fn kill(&self, role: Role, number: usize) {
+        self.process(role, number).kill();
+    }
+
+    /// SIGTERM, and waits for the end, for a minute at most.
+    ///
+    /// # Errors
+    ///
+    /// It runs on.
+    pub fn terminate(&self, role: Role, number: usize) -> Result<ExitStatus, Error> {
+        self.process(role, number).terminate(member::STOP_PATIENCE)
+    }
+
+    /// Starts a member again with its name and addresses, and waits until it is ready; one that
+    /// runs is killed first.
+    ///
+    /// # Errors
+    ///
+    /// It doesn't start, or isn't ready in time.
+    pub fn restart(&self, role: Role, number: usize) -> Result<(), Error> {
+        self.restart_without_wait(role, number)?;
+        self.wait_ready(role, number)
+    }
+
+    /// As [`restart`](Self::restart), for one that can't be ready yet.
+    ///
+    /// # Errors
+    ///
+    /// It doesn't start.
+    pub fn restart_without_wait(&self, role: Role, number: usize) -> Result<(), Error> {
+        self.role(role)[number].restart()
+    }
+
+    /// Waits until a member says that it is ready, for two minutes at most.
+    ///
+    /// # Errors
+    ///
+    /// It has ended, or isn't ready in time.
+    pub fn wait_ready(&self, role: Role, number: usize) -> Result<(), Error> {
+        let (process, admin) = (self.process(role, number), self.member(role, number).admin);
+        process.wait_for_page(admin, "/readyz", member::READY_PATIENCE)
+    }
+
+    /// Starts one more, waits until it is ready and returns its number.
+    ///
+    /// # Errors
+    ///
+    /// There are [`Role::MEMBERS_MAX`] already, it doesn't start, or isn't ready in time.
+    pub fn add(&self, role: Role) -> Result<usize, Error> {
+        let number = self.launch(role)?;
+        self.wait_ready(role, number)?;
+        Ok(number)
+    }
+
+    /// SIGSTOP: connections stay open and nothing answers.
+    pub fn pause(&self, role: Role, number: usize) {
+        self.process(role, number).pause();
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self, role: Role, number: usize) {
+        self.process(role, number).resume();
+    }
+
+    /// The NATS servers, if this cluster started them.
+    #[must_use]
+    pub fn nats(&self) -> Option<&Nats> {
+        self.servers.nats()
+    }
+
+    /// The Cassandra nodes, if this cluster started them.
+    #[must_use]
+    pub fn cassandra(&self) -> Option<&Cassandra> {
+        self.servers.cassandra()
+    }
+
+    /// `nats://ip:port` of each NATS server.
+    #[must_use]
+    pub fn nats_urls(&self) -> Vec<String> {
+        self.servers.nats_urls()
+    }
+
+    /// `ip:port` of each node of the database.
+    #[must_use]
+    pub fn contact_points(&self) -> Vec<String> {
+        self.servers.contact_points()
+    }
+
+    /// Process ids of the database's nodes, if this cluster started them.
+    #[must_use]
+    pub fn cql_pids(&self) -> Vec<u32> {
+        self.servers.cql_pids()
+    }
+
+    /// Runs a subcommand of the program with the settings of this cluster, to its end.
+    ///
+    /// # Errors
+    ///
+    /// It can't be started.
+    pub fn tool(&self, arguments: &[&str]) -> Result<Output, Error> {
+        let mut command = Command::new(&self.binary);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with(HIDDEN_VARIABLES) {
+                command.env_remove(name);
+            }
+        }
+        command
+            .args(arguments)
+            .args(self.set_arguments(&[]))
+            .current_dir(self.directory.path())
+            .stdin(Stdio::null())
+            .output()
+            .map_err(Error::path("can't start", &self.binary))
+    }
+
+    /// Terminates all in order: gateways, ingest, matchers; each role at once. Returns how each
+    /// ended. The servers go on until this is dropped.
+    ///
+    /// # Errors
+    ///
+    /// One runs on after a minute; those behind it have not been told to stop then.
+    pub fn stop(&self) -> Result<Vec<(String, ExitStatus)>, Error> {
+        let mut ended = Vec::new();
+        for role in [Role::Gateway, Role::Ingest, Role::Matcher] {
+            let processes: Vec<Arc<Process>> = self
+                .role(role)
+                .iter()
+                .map(|member| Arc::clone(&member.process))
+                .collect();
+            for process in &processes {
+                process.ask_to_end();
+            }
+            for process in &processes {
+                let status = process.wait_for_end(member::STOP_PATIENCE)?;
+                ended.push((process.name().to_owned(), status));
+            }
+        }
+        Ok(ended)
+    }
+
+    fn migrate(&self) -> Result<(), Error> {
+        let launch = self.launch_of("migrate", "migrate".to_owned(), &[]);
+        let process = Process::start(&launch)?;
+        let status = process.wait_for_end(MIGRATE_PATIENCE)?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(Error::Ended {
+            name: "heliograph migrate".to_owned(),
+            status: status.to_string(),
+            log: process.output(),
+        })
+    }
+
+    /// Starts the next member of a role and returns its number.
+    fn launch(&self, role: Role) -> Result<usize, Error> {
+        let mut members = self.role(role);
+        let number = members.len();
+        role.check_count(number + 1)?;
+        let own = role.settings(&self.block, number);
+        let launch = self.launch_of(role.subcommand(), role.name(number), &own);
+        members.push(Running::start(role, number, &self.block, launch)?);
+        Ok(number)
+    }
+
+    fn launch_of(&self, subcommand: &str, name: String, own: &[(String, String)]) -> Launch {
+        let mut arguments: Vec<OsString> = vec![subcommand.into()];
+        arguments.extend(self.set_arguments(own));
+        Launch {
+            program: self.binary.clone(),
+            arguments,
+            variables: Vec::new(),
+            hide_variables: HIDDEN_VARIABLES,
+            directory: self.directory.path().to_owned(),
+            log: self.directory.path().join(format!("{name}.log")),
+            name,
+        }
+    }
+
+    fn set_arguments(&self, own: &[(String, String)]) -> Vec<OsString> {
+        let config = self.config.iter().map(|path| {
+            let mut argument = OsString::from("--config=");
+            argument.push(path);
+            argument
+        });
+        let settings = self.settings.iter().chain(own);
+        let settings = settings.map(|(key, value)| format!("--set={key}={value}").into());
+        config.chain(settings).collect()
+    }
+
+    fn process(&self, role: Role, number: usize) -> Arc<Process> {
+        Arc::clone(&self.role(role)[number].process)
+    }
+
+    /// Held for a moment only, so that a member can be killed while another thread waits for it.
+    fn role(&self, role: Role) -> MutexGuard<'_, Vec<Running>> {
+        self.members[role as usize]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for role in [Role::Gateway, Role::Ingest, Role::Matcher] {
+            self.role(role).clear();
+        }
+        cleanup::forget(&self.servers, &self.name);
+    }
+}
+
+/// The keys that all roles share.
+fn settings(
+    name: &str,
+    options: &ClusterOptions,
+    servers: &Servers,
+    block: &Block,
+) -> Vec<(String, String)> {
+    let urls: Vec<String> = (0..Role::MEMBERS_MAX)
+        .filter_map(|number| Role::Gateway.url(block, number))
+        .collect();
+    let durability = match options.durability {
+        Durability::Stored => "stored",
+        Durability::Quorum => "quorum",
+    };
+    let own = [
+        ("cluster.name", name.to_owned()),
+        ("cluster.durability", durability.to_owned()),
+        ("nats.servers", servers.nats_urls().join(",")),
+        ("nats.replicas", copies(servers.nats_urls().len())),
+        ("scylla.nodes", servers.contact_points().join(",")),
+        ("scylla.keyspace", name.to_owned()),
+        (
+            "scylla.replication_factor",
+            copies(servers.contact_points().len()),
+        ),
+        // Every gateway serves every client, so each answers to the URLs of all.
+        ("relay.url", urls.join(",")),
+        ("log.format", "text".to_owned()),
+    ];
+    let given = |key: &str| options.settings.iter().any(|(given, _)| given == key);
+    let mut settings: Vec<(String, String)> = own
+        .into_iter()
+        .filter(|(key, _)| !given(key))
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect();
+    settings.extend(options.settings.iter().cloned());
+    let single = settings
+        .iter()
+        .any(|(key, value)| key == "nats.replicas" && value != "3");
+    if options.durability == Durability::Quorum && single && !given("cluster.durability_unsafe") {
+        settings.push(("cluster.durability_unsafe".to_owned(), "true".to_owned()));
+    }
+    settings
+}
+
+/// As many copies as there are servers, three at most; two would be no better than one.
+fn copies(servers: usize) -> String {
+    if servers < 3 { "1" } else { "3" }.to_owned()
+}

@@ -1,0 +1,209 @@
+//! How a Cassandra node is configured and started.
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{CassandraOptions, STORAGE_PORT};
+use crate::{Error, loopback::Block, process::Launch};
+
+/// A third of the ring each. A single node has all of it, whichever is its token.
+const TOKENS: [&str; 3] = [
+    "-9223372036854775808",
+    "-3074457345618258603",
+    "3074457345618258602",
+];
+
+/// Packages of java.base that Cassandra reaches into; Java 17 wants them named.
+const OPENED: [&str; 17] = [
+    "java.io",
+    "java.lang",
+    "java.lang.module",
+    "java.lang.reflect",
+    "java.math",
+    "java.net",
+    "java.nio",
+    "java.util",
+    "java.util.concurrent",
+    "java.util.concurrent.atomic",
+    "jdk.internal.loader",
+    "jdk.internal.math",
+    "jdk.internal.module",
+    "jdk.internal.ref",
+    "jdk.internal.reflect",
+    "jdk.internal.util.jar",
+    "sun.nio.ch",
+];
+
+/// As [`OPENED`], for what it calls, by module.
+const EXPORTED: [&str; 7] = [
+    "java.base/jdk.internal.misc",
+    "java.base/jdk.internal.ref",
+    "java.base/sun.nio.ch",
+    "java.management.rmi/com.sun.jmx.remote.internal.rmi",
+    "java.rmi/sun.rmi.registry",
+    "java.rmi/sun.rmi.server",
+    "java.sql/java.sql",
+];
+
+/// Properties that make a node quick: no waiting for peers that a test hasn't, no sync of its
+/// system tables, none of the schema's. Without a JMX port there is no JMX.
+const PROPERTIES: [&str; 10] = [
+    "jdk.attach.allowAttachSelf=true",
+    "java.net.preferIPv4Stack=true",
+    "cassandra-foreground=yes",
+    "cassandra.skip_wait_for_gossip_to_settle=0",
+    "cassandra.superuser_setup_delay_ms=0",
+    "cassandra.consistent.rangemovement=false",
+    "cassandra.unsafesystem=true",
+    "cassandra.test.flush_local_schema_changes=false",
+    "cassandra.config=file:cassandra.yaml",
+    "logback.configurationFile=logback.xml",
+];
+
+const LOGBACK: &str = r#"<configuration>
+  <appender name="O" class="ch.qos.logback.core.ConsoleAppender">
+    <encoder><pattern>%d{HH:mm:ss.SSS} %-5level %logger{20} %msg%n</pattern></encoder>
+  </appender>
+  <root level="INFO"><appender-ref ref="O"/></root>
+</configuration>
+"#;
+
+/// Makes the directory of node `number` (from 1) and says how to start it.
+pub(super) fn prepare(
+    number: u8,
+    options: &CassandraOptions,
+    jars: &Path,
+    parent: &Path,
+    block: &Block,
+) -> Result<Launch, Error> {
+    let directory = parent.join(number.to_string());
+    fs::create_dir_all(&directory).map_err(Error::path("can't create", &directory))?;
+    let write = |name: &str, text: &str| {
+        let path = directory.join(name);
+        fs::write(&path, text).map_err(Error::path("can't write", &path))
+    };
+    write(
+        "cassandra.yaml",
+        &configure(number, options, &directory, block),
+    )?;
+    write("logback.xml", LOGBACK)?;
+    Ok(Launch {
+        name: format!("cassandra {number}"),
+        program: "java".into(),
+        arguments: arguments(options, jars, &directory)?,
+        variables: Vec::new(),
+        hide_variables: "CASSANDRA_",
+        log: directory.join("log"),
+        directory,
+    })
+}
+
+fn configure(number: u8, options: &CassandraOptions, directory: &Path, block: &Block) -> String {
+    let directory = directory.display();
+    let ip = block.ip(number);
+    let seed = block.address(1, STORAGE_PORT);
+    let token = TOKENS[usize::from(number) - 1];
+    let fail = options.batch_size_fail_kib;
+    let warn = (fail / 8).max(1);
+    format!(
+        "cluster_name: sandbox
+num_tokens: 1
+initial_token: {token}
+partitioner: org.apache.cassandra.dht.Murmur3Partitioner
+endpoint_snitch: SimpleSnitch
+auto_bootstrap: false
+seed_provider:
+  - class_name: org.apache.cassandra.locator.SimpleSeedProvider
+    parameters: [ {{ seeds: \"{seed}\" }} ]
+listen_address: {ip}
+rpc_address: {ip}
+data_file_directories: [ \"{directory}/data\" ]
+commitlog_directory: \"{directory}/commitlog\"
+hints_directory: \"{directory}/hints\"
+saved_caches_directory: \"{directory}/saved_caches\"
+cdc_raw_directory: \"{directory}/cdc_raw\"
+commitlog_sync: periodic
+commitlog_sync_period: 1000ms
+commitlog_segment_size: 16MiB
+auto_snapshot: false
+concurrent_reads: 8
+concurrent_writes: 16
+memtable_heap_space: 64MiB
+memtable_offheap_space: 64MiB
+memtable_allocation_type: offheap_objects
+file_cache_size: 64MiB
+networking_cache_size: 32MiB
+storage_compatibility_mode: NONE
+batch_size_warn_threshold: {warn}KiB
+batch_size_fail_threshold: {fail}KiB
+materialized_views_enabled: false
+sasi_indexes_enabled: false
+user_defined_functions_enabled: false
+"
+    )
+}
+
+fn arguments(
+    options: &CassandraOptions,
+    jars: &Path,
+    directory: &Path,
+) -> Result<Vec<OsString>, Error> {
+    let heap = options.heap_mib;
+    let mut arguments = vec![
+        format!("-Xms{heap}M"),
+        format!("-Xmx{heap}M"),
+        "-Xss384k".to_owned(),
+        "-XX:MaxDirectMemorySize=256M".to_owned(),
+        "-XX:+UseSerialGC".to_owned(),
+        // Otherwise it writes into a directory that outlives it.
+        "-XX:-UsePerfData".to_owned(),
+    ];
+    if !options.optimise {
+        arguments.push("-XX:TieredStopAtLevel=1".to_owned());
+    }
+    for package in OPENED {
+        arguments.extend([
+            "--add-opens".to_owned(),
+            format!("java.base/{package}=ALL-UNNAMED"),
+        ]);
+    }
+    for package in [
+        "jdk.management/com.sun.management.internal",
+        "java.rmi/sun.rmi.transport.tcp",
+    ] {
+        arguments.extend(["--add-opens".to_owned(), format!("{package}=ALL-UNNAMED")]);
+    }
+    for package in EXPORTED {
+        arguments.extend(["--add-exports".to_owned(), format!("{package}=ALL-UNNAMED")]);
+    }
+    arguments.extend(PROPERTIES.map(|property| format!("-D{property}")));
+    // How long a joining node waits to hear from others: there are none, or they are near.
+    let delay = if options.nodes == 1 { 1 } else { 2_000 };
+    arguments.push(format!("-Dcassandra.ring_delay_ms={delay}"));
+    let directory = directory.display();
+    arguments.push(format!("-Dcassandra.storagedir={directory}"));
+    arguments.push(format!("-Dcassandra.logdir={directory}"));
+    arguments.push(format!("-javaagent:{}", agent(jars)?.display()));
+    arguments.extend([
+        "-cp".to_owned(),
+        format!("{directory}:{}/*", jars.display()),
+    ]);
+    arguments.push("org.apache.cassandra.service.CassandraDaemon".to_owned());
+    Ok(arguments.into_iter().map(OsString::from).collect())
+}
+
+/// The jar that measures objects, which is an agent of the virtual machine as well.
+fn agent(jars: &Path) -> Result<PathBuf, Error> {
+    let entries = fs::read_dir(jars).map_err(Error::path("can't read", jars))?;
+    let agent = entries.flatten().map(|entry| entry.path()).find(|path| {
+        path.file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with("jamm-"))
+    });
+    agent.ok_or_else(|| Error::Install {
+        what: "cassandra".to_owned(),
+        why: format!("no jamm jar in {}", jars.display()),
+    })
+}

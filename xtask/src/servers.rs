@@ -1,0 +1,103 @@
+//! The servers of the tests: installed first, then one of each for all test programs.
+
+use anyhow::Result;
+use heliograph_sandbox::{
+    Error,
+    cql::{self, Cassandra, CassandraOptions},
+    nats::{self, Nats, NatsOptions},
+    tools,
+};
+
+use crate::shell;
+
+/// Heap of the shared node in MiB: tests leave many small tables in it.
+const CASSANDRA_HEAP_MIB: u32 = 1_024;
+
+/// The configuration of NATS that people with a container engine run.
+const COMPOSE_NATS: &str = "deploy/compose/nats.conf";
+
+/// Installs the NATS server and Cassandra, and has the server check the configuration that is
+/// shipped. Returns what is missing on this machine, if so.
+///
+/// # Errors
+///
+/// A download or build fails, or the configuration is wrong.
+pub(crate) fn install() -> Result<Option<String>> {
+    let nats = match installed(tools::install_nats())? {
+        Ok(program) => program,
+        Err(missing) => return Ok(Some(missing)),
+    };
+    println!("nats-server {} in {}", tools::NATS_VERSION, nats.display());
+    shell::run(
+        shell::command(nats)
+            .args(["-t", "-c", COMPOSE_NATS])
+            .env("NATS_NAME", "nats-1"),
+    )?;
+    let cassandra = match installed(tools::install_cassandra())? {
+        Ok(jars) => jars,
+        Err(missing) => return Ok(Some(missing)),
+    };
+    println!(
+        "cassandra {} in {}",
+        tools::CASSANDRA_VERSION,
+        cassandra.display()
+    );
+    Ok(None)
+}
+
+/// Servers for everything that can share them, until this is dropped.
+pub(crate) struct Shared {
+    nats: Option<Nats>,
+    cassandra: Option<Cassandra>,
+}
+
+impl Shared {
+    /// Starts one of each, unless the environment names others or this machine can't run one: then
+    /// the tests that need it say so.
+    ///
+    /// # Errors
+    ///
+    /// One can be had but doesn't start.
+    pub(crate) fn start() -> Result<Self> {
+        let wanted = |variable: &str| shell::variable(variable).is_none();
+        let mut shared = Self {
+            nats: None,
+            cassandra: None,
+        };
+        if wanted(nats::SHARED_VARIABLE) {
+            shared.nats = or_note(installed(Nats::start(&NatsOptions::default()))?);
+        }
+        if wanted(cql::SHARED_VARIABLE) {
+            let options = CassandraOptions {
+                heap_mib: CASSANDRA_HEAP_MIB,
+                ..CassandraOptions::default()
+            };
+            shared.cassandra = or_note(installed(Cassandra::start(&options))?);
+        }
+        Ok(shared)
+    }
+
+    /// What tells the tests where they are.
+    pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
+        let nats = self.nats.as_ref();
+        let nats = nats.map(|nats| (nats::SHARED_VARIABLE, nats.urls().join(",")));
+        let cql = self.cassandra.as_ref();
+        let cql = cql.map(|cql| (cql::SHARED_VARIABLE, cql.contact_points().join(",")));
+        nats.into_iter().chain(cql).collect()
+    }
+}
+
+/// Tells what is missing on this machine from what went wrong.
+fn installed<T>(result: Result<T, Error>) -> Result<Result<T, String>> {
+    match result {
+        Ok(value) => Ok(Ok(value)),
+        Err(error @ Error::Missing { .. }) => Ok(Err(error.to_string())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn or_note<T>(result: Result<T, String>) -> Option<T> {
+    result
+        .map_err(|missing| println!("not started: {missing}"))
+        .ok()
+}
