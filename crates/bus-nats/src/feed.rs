@@ -1,0 +1,298 @@
+//! The matcher's side: every commit that is kept, in order, then live; and ephemeral events.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use heliograph_bus::{CommitNumber, Committed, Feed, FeedItem};
+use heliograph_protocol::Event;
+use parking_lot::Mutex;
+use tokio::{
+    sync::{mpsc, watch},
+    time::sleep,
+};
+
+use crate::{
+    codec,
+    core::Core,
+    follow::{Followed, Follower, From, Step},
+    newest::Newest,
+};
+
+/// Pause before the subscription to ephemeral events is tried again.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(250);
+
+/// Why a feed ended before it was closed. The role has to begin anew.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FeedError {
+    /// Commits were removed before they could be read: the matcher was too slow for the retention,
+    /// or the stream was purged or made anew.
+    #[error("commits are missing: {expected} is next, the stream has {found}")]
+    Gap {
+        /// What should have come.
+        expected: u64,
+        /// What there is instead.
+        found: u64,
+    },
+    /// A commit can't be read: another version wrote it.
+    #[error("commit {number} can't be read: {reason}")]
+    Unreadable {
+        /// Which one.
+        number: u64,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What is known of the feed from outside.
+#[derive(Debug)]
+pub(crate) struct FeedState {
+    pub(crate) closed: watch::Sender<bool>,
+    pub(crate) caught_up: watch::Sender<bool>,
+    pub(crate) error: Mutex<Option<FeedError>>,
+}
+
+/// The stream that a matcher follows. It begins with the oldest commit that is kept, so that a new
+/// matcher knows what was announced lately.
+///
+/// It ends, beside being closed, when a commit is missing; [`NatsBus::feed_error`] then says which.
+///
+/// [`NatsBus::feed_error`]: crate::NatsBus::feed_error
+#[derive(Debug)]
+pub struct NatsFeed {
+    commits: mpsc::Receiver<(CommitNumber, Vec<Committed>)>,
+    ephemeral: mpsc::Receiver<Arc<Event>>,
+    /// What the stream had when the feed began, once known.
+    target: watch::Receiver<Option<CommitNumber>>,
+    /// The last commit handed out.
+    given: CommitNumber,
+    /// Whether it's the turn of ephemeral events, so that neither kind starves the other.
+    ephemeral_first: bool,
+    state: Arc<FeedState>,
+}
+
+impl FeedState {
+    pub(crate) fn new() -> Self {
+        Self {
+            closed: watch::Sender::new(false),
+            caught_up: watch::Sender::new(false),
+            error: Mutex::new(None),
+        }
+    }
+
+    async fn closed(&self) {
+        let closed = self
+            .closed
+            .subscribe()
+            .wait_for(|closed| *closed)
+            .await
+            .is_ok();
+        debug_assert!(closed, "the sender lives in self");
+    }
+
+    fn fail(&self, error: FeedError) {
+        tracing::error!(%error, "the feed of commits ends");
+        *self.error.lock() = Some(error);
+    }
+}
+
+impl NatsFeed {
+    /// Starts the tasks that read ahead, by a bounded number of items.
+    pub(crate) fn start(core: &Arc<Core>, state: &Arc<FeedState>, newest: &Arc<Newest>) -> Self {
+        let (commits_in, commits) = mpsc::channel(core.options.feed_items_max);
+        let (ephemeral_in, ephemeral) = mpsc::channel(core.options.feed_ephemeral_max);
+        let (target_in, target) = watch::channel(None);
+        let reader = Reader {
+            core: Arc::clone(core),
+            state: Arc::clone(state),
+            newest: Arc::clone(newest),
+            commits: commits_in,
+            target: target_in,
+        };
+        core.tasks.spawn("bus feed", reader.run());
+        let listening = listen(Arc::clone(core), Arc::clone(state), ephemeral_in);
+        core.tasks.spawn("bus ephemeral", listening);
+        Self {
+            commits,
+            ephemeral,
+            target,
+            given: CommitNumber(0),
+            ephemeral_first: false,
+            state: Arc::clone(state),
+        }
+    }
+
+    /// Whoever asks for the next item has applied the last.
+    fn note_applied(&self) {
+        let target = *self.target.borrow();
+        if target.is_some_and(|target| self.given >= target) {
+            self.state.caught_up.send_if_modified(|caught_up| {
+                let first = !*caught_up;
+                *caught_up = true;
+                first
+            });
+        }
+    }
+
+    async fn take(&mut self) -> Option<FeedItem> {
+        let (commits, ephemeral) = (&mut self.commits, &mut self.ephemeral);
+        // By turns. Ephemeral events alone don't keep a feed going: it ends with the commits.
+        if self.ephemeral_first {
+            tokio::select! {
+                biased;
+                Some(event) = ephemeral.recv() => Some(FeedItem::Ephemeral(event)),
+                committed = commits.recv() => committed.map(item),
+            }
+        } else {
+            tokio::select! {
+                biased;
+                committed = commits.recv() => committed.map(item),
+                Some(event) = ephemeral.recv() => Some(FeedItem::Ephemeral(event)),
+            }
+        }
+    }
+}
+
+fn item((number, events): (CommitNumber, Vec<Committed>)) -> FeedItem {
+    FeedItem::Committed { number, events }
+}
+
+impl Feed for NatsFeed {
+    /// Safe to cancel.
+    async fn next(&mut self) -> Option<FeedItem> {
+        loop {
+            self.note_applied();
+            let mut target = self.target.clone();
+            let known = target.borrow_and_update().is_some();
+            // First the items. The target matters only while nothing comes, and once.
+            let taken = tokio::select! {
+                biased;
+                taken = self.take() => taken,
+                Ok(()) = target.changed(), if !known => continue,
+            };
+            if let Some(FeedItem::Committed { number, .. }) = &taken {
+                self.given = *number;
+            }
+            self.ephemeral_first = matches!(taken, Some(FeedItem::Committed { .. }));
+            return taken;
+        }
+    }
+}
+
+/// Reads commits ahead of the matcher.
+struct Reader {
+    core: Arc<Core>,
+    state: Arc<FeedState>,
+    newest: Arc<Newest>,
+    commits: mpsc::Sender<(CommitNumber, Vec<Committed>)>,
+    target: watch::Sender<Option<CommitNumber>>,
+}
+
+impl Reader {
+    async fn run(self) {
+        let stream = self.core.names.committed_stream();
+        let mut follower = Follower::new(Arc::clone(&self.core), stream, From::Oldest);
+        loop {
+            // Closing first: what was read stays to be taken.
+            let step = tokio::select! {
+                biased;
+                () = self.state.closed() => return,
+                () = self.commits.closed() => return,
+                step = follower.next() => step,
+            };
+            if let Err(error) = self.take(step).await {
+                if let Some(error) = error {
+                    self.core.metrics.feed_gaps.inc();
+                    self.state.fail(error);
+                }
+                return;
+            }
+        }
+    }
+
+    /// # Errors
+    ///
+    /// What ends the feed: nothing if nobody takes items any more.
+    async fn take(&self, step: Step) -> Result<(), Option<FeedError>> {
+        match step {
+            Step::Started { last, behind } => {
+                self.started(last, behind);
+                Ok(())
+            }
+            Step::Gap { expected, found } => Err(Some(FeedError::Gap { expected, found })),
+            Step::Message(followed) => {
+                let lag = i64::try_from(followed.behind).unwrap_or(i64::MAX);
+                self.core.metrics.feed_lag_messages.set(lag);
+                let committed = read(followed)?;
+                self.newest.saw(committed.0);
+                // First the item; a feed that is closed meanwhile needs no room.
+                tokio::select! {
+                    biased;
+                    sent = self.commits.send(committed) => sent.map_err(|_gone| None),
+                    () = self.state.closed() => Err(None),
+                }
+            }
+        }
+    }
+
+    fn started(&self, last: u64, behind: u64) {
+        if self.target.borrow().is_some() {
+            self.core.metrics.feed_restarts.inc();
+            return;
+        }
+        // A stream that had commits once but keeps none has nothing to catch up with.
+        let last = if behind == 0 { 0 } else { last };
+        self.target.send_replace(Some(CommitNumber(last)));
+    }
+}
+
+fn read(followed: Followed) -> Result<(CommitNumber, Vec<Committed>), FeedError> {
+    let number = followed.number;
+    match codec::read_committed(followed.payload) {
+        Ok(events) => Ok((CommitNumber(number), events)),
+        Err(error) => Err(FeedError::Unreadable {
+            number,
+            reason: error.to_string(),
+        }),
+    }
+}
+
+/// Takes ephemeral events as they come. What doesn't fit is dropped and counted: nobody may rely on
+/// them (R01-46).
+async fn listen(core: Arc<Core>, state: Arc<FeedState>, events: mpsc::Sender<Arc<Event>>) {
+    loop {
+        let mut messages = match core.client.subscribe(core.names.ephemeral_subject()).await {
+            Ok(messages) => messages,
+            Err(error) => {
+                tracing::debug!(%error, "can't subscribe to ephemeral events");
+                sleep(PAUSE).await;
+                if events.is_closed() || *state.closed.borrow() {
+                    return;
+                }
+                continue;
+            }
+        };
+        loop {
+            // Closing first: nothing of this is waited for.
+            let message = tokio::select! {
+                biased;
+                () = state.closed() => return,
+                () = events.closed() => return,
+                message = messages.next() => message,
+            };
+            let Some(message) = message else {
+                return; // The connection was drained.
+            };
+            match codec::read_ephemeral(message.payload) {
+                Ok(event) => {
+                    if events.try_send(event).is_err() {
+                        core.metrics.ephemeral_dropped.inc();
+                    }
+                }
+                Err(error) => {
+                    core.metrics.ephemeral_unreadable.inc();
+                    tracing::debug!(%error, "received an ephemeral event that can't be read");
+                }
+            }
+        }
+    }
+}

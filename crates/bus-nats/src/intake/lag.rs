@@ -1,0 +1,66 @@
+//! How far ingest is behind: asked of the server every two seconds, for the metrics.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::jetstream::consumer::Consumer;
+use async_nats::jetstream::consumer::pull;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::work::Workshop;
+use crate::clock;
+
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// Watches until the intake is closed.
+pub(super) async fn watch(workshop: Arc<Workshop>) {
+    let mut closed = workshop.closed.subscribe();
+    let mut ticks = interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        // Closing first: the process ends.
+        tokio::select! {
+            biased;
+            _closed = closed.wait_for(|closed| *closed) => return,
+            () = async { ticks.tick().await; look(&workshop).await } => {}
+        }
+    }
+}
+
+async fn look(workshop: &Workshop) {
+    if !workshop.core.link.is_up() {
+        return;
+    }
+    if let Err(error) = look_at_server(workshop).await {
+        tracing::debug!(error, "can't see how far ingest is behind");
+    }
+}
+
+async fn look_at_server(workshop: &Workshop) -> Result<(), String> {
+    let core = &workshop.core;
+    let (names, metrics) = (&core.names, &core.metrics);
+    let consumer: Consumer<pull::Config> = core
+        .context
+        .get_consumer_from_stream(names.ingest_consumer(), names.events_stream())
+        .await
+        .map_err(|error| error.to_string())?;
+    let info = consumer.cached_info();
+    metrics.ingest_lag_messages.set(signed(info.num_pending));
+    metrics
+        .ingest_unacknowledged_messages
+        .set(signed(info.num_ack_pending as u64));
+    let events = core.stream_info(names.events_stream()).await?;
+    let oldest = match events.state.messages {
+        0 => 0.0,
+        _ => clock::age_seconds(events.state.first_timestamp),
+    };
+    metrics.ingest_oldest_seconds.set(oldest);
+    let dead = core.stream_info(names.dead_stream()).await?;
+    metrics
+        .dead_letters_waiting
+        .set(signed(dead.state.messages));
+    Ok(())
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,499 @@
+//! Bringing a keyspace's schema up to date, and looking at its version. Only additions; no way back.
+
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+
+use scylla::{
+    client::session::Session, errors::ExecutionError, response::query_result::QueryResult,
+    serialize::row::SerializeRow, statement::unprepared::Statement,
+};
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    ConnectError, ScyllaOptions, client,
+    schema::{MIGRATIONS, Migration, SCHEMA_VERSION},
+};
+
+/// Time for one statement that changes the schema.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Seconds after which the lock of a migration that died ends.
+const LOCK_SECS: i32 = 120;
+
+/// Time to wait for another migration.
+const LOCK_PATIENCE: Duration = Duration::from_secs(150);
+
+/// Pause between two looks at the lock.
+const LOCK_PAUSE: Duration = Duration::from_millis(250);
+
+/// How often a change of the schema is tried: two at once may get in each other's way.
+const TRIES: u32 = 5;
+
+/// How often each row is kept, and where. Used only when the keyspace is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Replication {
+    /// So many copies, wherever: one datacenter, for tests and small installations.
+    Simple(u8),
+    /// So many copies in each of these datacenters.
+    Datacenters(BTreeMap<String, u8>),
+}
+
+/// What [`migrate`] may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Only say what it would do.
+    Check,
+    /// Do it.
+    Apply,
+}
+
+/// The two sorts of database that speak CQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// ScyllaDB: changes of the schema go through a log of its own.
+    Scylla,
+    /// Apache Cassandra: two programs that change the schema at once must take turns.
+    Cassandra,
+}
+
+/// What a migration found and did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MigrationReport {
+    /// The database.
+    pub dialect: Dialect,
+    /// The version found; 0 if there was no keyspace or no schema.
+    pub found: u32,
+    /// The version that this program knows.
+    pub known: u32,
+    /// The steps that were missing, with their titles; with [`Mode::Apply`] they are done now.
+    pub steps: Vec<(u32, &'static str)>,
+    /// What an operator should look at: for example, other replication than configured.
+    pub warnings: Vec<String>,
+}
+
+impl MigrationReport {
+    /// Whether nothing was missing.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.steps.is_empty()
+    }
+}
+
+impl Replication {
+    fn cql(&self) -> Result<String, ConnectError> {
+        let mut text = String::from("{'class': '");
+        match self {
+            Self::Simple(0) => return Err(no_copies()),
+            Self::Simple(factor) => {
+                write!(text, "SimpleStrategy', 'replication_factor': {factor}")
+                    .expect("writing to a string can't fail");
+            }
+            Self::Datacenters(copies) => {
+                if copies.is_empty() || copies.values().any(|factor| *factor == 0) {
+                    return Err(no_copies());
+                }
+                text.push_str("NetworkTopologyStrategy'");
+                for (datacenter, factor) in copies {
+                    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+                    if datacenter.is_empty() || !datacenter.bytes().all(plain) {
+                        return Err(ConnectError::Option(format!(
+                            "datacenter {datacenter:?}: letters, digits, `.`, `_` and `-` only"
+                        )));
+                    }
+                    write!(text, ", '{datacenter}': {factor}")
+                        .expect("writing to a string can't fail");
+                }
+            }
+        }
+        text.push('}');
+        Ok(text)
+    }
+
+    /// As the database describes a keyspace: its class and its numbers.
+    fn matches(&self, found: &BTreeMap<String, String>) -> bool {
+        let class = found.get("class").map_or("", String::as_str);
+        let class = class.rsplit('.').next().unwrap_or_default();
+        let copies = |name: &str| found.get(name).and_then(|copies| copies.parse::<u8>().ok());
+        match self {
+            Self::Simple(factor) => {
+                class == "SimpleStrategy" && copies("replication_factor") == Some(*factor)
+            }
+            Self::Datacenters(wanted) => {
+                class == "NetworkTopologyStrategy"
+                    && found.len() == wanted.len() + 1
+                    && wanted
+                        .iter()
+                        .all(|(datacenter, factor)| copies(datacenter) == Some(*factor))
+            }
+        }
+    }
+}
+
+fn no_copies() -> ConnectError {
+    ConnectError::Option("replication needs at least one copy in each datacenter".to_owned())
+}
+
+/// Makes the keyspace if it isn't there, and does the steps that its schema lacks. May be run twice,
+/// also at once, and again after it was cut off.
+///
+/// Replication is applied only to a keyspace that is made now; a difference is a warning.
+///
+/// # Errors
+///
+/// [`ConnectError`]; [`ConnectError::SchemaNewer`] if a newer program has been here.
+pub async fn migrate(
+    options: &ScyllaOptions,
+    replication: &Replication,
+    mode: Mode,
+) -> Result<MigrationReport, ConnectError> {
+    let replication_cql = replication.cql()?;
+    let session = client::connect(options, STATEMENT_TIMEOUT).await?;
+    let keyspace = options.keyspace.as_str();
+    let mut report = look(&session, options, Some(replication)).await?;
+    if report.found > SCHEMA_VERSION {
+        return Err(newer(options, report.found));
+    }
+    if mode == Mode::Check || report.is_current() {
+        return Ok(report);
+    }
+    let create =
+        format!("CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = {replication_cql}");
+    change(&session, &create).await?;
+    change(
+        &session,
+        &format!(
+            "CREATE TABLE IF NOT EXISTS {keyspace}.schema_versions (part int, version int, \
+             title text, PRIMARY KEY (part, version))"
+        ),
+    )
+    .await?;
+    let lock = Lock::take(&session, options, report.dialect).await?;
+    // Another one may have done some of it while this one waited.
+    let done = apply(&session, options).await;
+    lock.release(&session, options).await?;
+    done?;
+    report.warnings = look(&session, options, Some(replication)).await?.warnings;
+    Ok(report)
+}
+
+/// The state of a schema, without changing anything. Its `steps` are those that are missing.
+///
+/// # Errors
+///
+/// [`ConnectError`] if the database can't be asked; [`ConnectError::SchemaNewer`] as [`migrate`].
+pub async fn check(options: &ScyllaOptions) -> Result<MigrationReport, ConnectError> {
+    let session = client::connect(options, STATEMENT_TIMEOUT).await?;
+    let report = look(&session, options, None).await?;
+    if report.found > SCHEMA_VERSION {
+        return Err(newer(options, report.found));
+    }
+    Ok(report)
+}
+
+/// Refuses a schema that this program doesn't fit.
+pub(crate) async fn require_current(
+    session: &Session,
+    options: &ScyllaOptions,
+) -> Result<(), ConnectError> {
+    let found = version(session, &options.keyspace).await?;
+    match found {
+        0 => Err(ConnectError::NoSchema {
+            keyspace: options.keyspace.clone(),
+        }),
+        SCHEMA_VERSION => Ok(()),
+        older if older < SCHEMA_VERSION => Err(ConnectError::SchemaOlder {
+            keyspace: options.keyspace.clone(),
+            found,
+            known: SCHEMA_VERSION,
+        }),
+        _ => Err(newer(options, found)),
+    }
+}
+
+fn newer(options: &ScyllaOptions, found: u32) -> ConnectError {
+    ConnectError::SchemaNewer {
+        keyspace: options.keyspace.clone(),
+        found,
+        known: SCHEMA_VERSION,
+    }
+}
+
+async fn look(
+    session: &Session,
+    options: &ScyllaOptions,
+    replication: Option<&Replication>,
+) -> Result<MigrationReport, ConnectError> {
+    let found = version(session, &options.keyspace).await?;
+    let missing = MIGRATIONS.iter().filter(|step| step.version > found);
+    let mut report = MigrationReport {
+        dialect: dialect(session),
+        found,
+        known: SCHEMA_VERSION,
+        steps: missing.map(|step| (step.version, step.title)).collect(),
+        warnings: Vec::new(),
+    };
+    if let Some(wanted) = replication
+        && let Some(is) = current_replication(session, &options.keyspace).await?
+        && !wanted.matches(&is)
+    {
+        report.warnings.push(format!(
+            "keyspace {} is replicated as {is:?}, not as configured ({wanted:?}): alter it by hand \
+             and repair",
+            options.keyspace
+        ));
+    }
+    Ok(report)
+}
+
+/// ScyllaDB's nodes tell the driver about their shards.
+fn dialect(session: &Session) -> Dialect {
+    let state = session.get_cluster_state();
+    let scylla = state
+        .get_nodes_info()
+        .iter()
+        .any(|node| node.sharder().is_some());
+    if scylla {
+        Dialect::Scylla
+    } else {
+        Dialect::Cassandra
+    }
+}
+
+async fn apply(session: &Session, options: &ScyllaOptions) -> Result<(), ConnectError> {
+    let found = version(session, &options.keyspace).await?;
+    if found > SCHEMA_VERSION {
+        return Err(newer(options, found));
+    }
+    session
+        .use_keyspace(&options.keyspace, false)
+        .await
+        .map_err(|error| ConnectError::Connect(error.to_string()))?;
+    for step in MIGRATIONS.iter().filter(|step| step.version > found) {
+        apply_step(session, options, step).await?;
+        tracing::info!(version = step.version, title = step.title, "migrated");
+    }
+    Ok(())
+}
+
+async fn apply_step(
+    session: &Session,
+    options: &ScyllaOptions,
+    step: &Migration,
+) -> Result<(), ConnectError> {
+    for statement in (step.statements)() {
+        change(session, &statement).await?;
+    }
+    let agreed = session.await_schema_agreement().await;
+    agreed.map_err(|error| ConnectError::Statement {
+        doing: format!("schema agreement after step {}", step.version),
+        reason: error.to_string(),
+    })?;
+    let record = format!(
+        "INSERT INTO {}.schema_versions (part, version, title) VALUES (0, {}, '{}')",
+        options.keyspace, step.version, step.title
+    );
+    run(session, &record, ()).await?;
+    Ok(())
+}
+
+/// A change of the schema: tried again if another one came between.
+async fn change(session: &Session, text: &str) -> Result<(), ConnectError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match query(session, text, ()).await {
+            Ok(_result) => return Ok(()),
+            Err(error) if tries < TRIES => {
+                tracing::debug!(%error, "changing the schema again");
+                sleep(LOCK_PAUSE).await;
+            }
+            Err(error) => {
+                let doing = text.split(" (").next().unwrap_or(text).to_owned();
+                return Err(ConnectError::statement(doing)(error));
+            }
+        }
+    }
+}
+
+async fn query(
+    session: &Session,
+    text: &str,
+    values: impl SerializeRow,
+) -> Result<QueryResult, ExecutionError> {
+    let mut statement = Statement::new(text);
+    statement.set_is_idempotent(true);
+    session.query_unpaged(statement, values).await
+}
+
+async fn run(
+    session: &Session,
+    text: &str,
+    values: impl SerializeRow,
+) -> Result<QueryResult, ConnectError> {
+    let result = query(session, text, values).await;
+    result.map_err(ConnectError::statement(
+        text.split('(').next().unwrap_or(text),
+    ))
+}
+
+/// The newest step that is recorded, 0 if none or no keyspace.
+async fn version(session: &Session, keyspace: &str) -> Result<u32, ConnectError> {
+    let tables = run(
+        session,
+        "SELECT table_name FROM system_schema.tables WHERE keyspace_name = ? AND table_name = ?",
+        (keyspace, "schema_versions"),
+    )
+    .await?;
+    if rows::<(String,)>(tables)?.is_empty() {
+        return Ok(0);
+    }
+    let text = format!("SELECT version FROM {keyspace}.schema_versions WHERE part = 0");
+    let versions = rows::<(i32,)>(run(session, &text, ()).await?)?;
+    let newest = versions.iter().map(|(version,)| *version).max();
+    Ok(newest.map_or(0, |version| u32::try_from(version).unwrap_or(u32::MAX)))
+}
+
+async fn current_replication(
+    session: &Session,
+    keyspace: &str,
+) -> Result<Option<BTreeMap<String, String>>, ConnectError> {
+    let result = run(
+        session,
+        "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = ?",
+        (keyspace,),
+    )
+    .await?;
+    let mut rows = rows::<(BTreeMap<String, String>,)>(result)?;
+    Ok(rows.pop().map(|(replication,)| replication))
+}
+
+fn rows<R>(result: QueryResult) -> Result<Vec<R>, ConnectError>
+where
+    R: for<'f, 'm> scylla::deserialize::row::DeserializeRow<'f, 'm>,
+{
+    let fail = |reason: String| ConnectError::Statement {
+        doing: "can't read an answer of the database".to_owned(),
+        reason,
+    };
+    let rows = result.into_rows_result();
+    let rows = rows.map_err(|error| fail(error.to_string()))?;
+    let typed = rows.rows::<R>().map_err(|error| fail(error.to_string()))?;
+    let rows: Result<Vec<R>, _> = typed.collect();
+    rows.map_err(|error| fail(error.to_string()))
+}
+
+/// Turns between migrations on Cassandra, where two that make the same table at once, on two
+/// coordinators, would make two. ScyllaDB orders changes of the schema itself.
+#[derive(Debug)]
+struct Lock {
+    holder: Option<String>,
+}
+
+impl Lock {
+    async fn take(
+        session: &Session,
+        options: &ScyllaOptions,
+        dialect: Dialect,
+    ) -> Result<Self, ConnectError> {
+        if dialect == Dialect::Scylla {
+            return Ok(Self { holder: None });
+        }
+        let keyspace = &options.keyspace;
+        let table = format!(
+            "CREATE TABLE IF NOT EXISTS {keyspace}.schema_lock (name text PRIMARY KEY, holder text)"
+        );
+        change(session, &table).await?;
+        let holder = session.session_id().to_string();
+        let insert = format!(
+            "INSERT INTO {keyspace}.schema_lock (name, holder) VALUES ('migrate', ?) \
+             IF NOT EXISTS USING TTL {LOCK_SECS}"
+        );
+        let deadline = Instant::now() + LOCK_PATIENCE;
+        loop {
+            query(session, &insert, (&holder,))
+                .await
+                .map_err(ConnectError::statement("can't take the lock"))?;
+            // Reading back tells who has it, also after an answer that got lost.
+            let text = format!("SELECT holder FROM {keyspace}.schema_lock WHERE name = 'migrate'");
+            let holders = rows::<(String,)>(run(session, &text, ()).await?)?;
+            if holders.iter().any(|(other,)| *other == holder) {
+                return Ok(Self {
+                    holder: Some(holder),
+                });
+            }
+            if Instant::now() > deadline {
+                return Err(ConnectError::Locked);
+            }
+            sleep(LOCK_PAUSE).await;
+        }
+    }
+
+    async fn release(self, session: &Session, options: &ScyllaOptions) -> Result<(), ConnectError> {
+        let Some(holder) = self.holder else {
+            return Ok(());
+        };
+        let text = format!(
+            "DELETE FROM {}.schema_lock WHERE name = 'migrate' IF holder = ?",
+            options.keyspace
+        );
+        query(session, &text, (holder,))
+            .await
+            .map_err(ConnectError::statement("can't release the lock"))?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replication_is_written_as_cql() {
+        let simple = Replication::Simple(3).cql().unwrap();
+        assert_eq!(
+            simple,
+            "{'class': 'SimpleStrategy', 'replication_factor': 3}"
+        );
+        let copies = [("dc1".to_owned(), 3), ("dc2".to_owned(), 2)];
+        let many = Replication::Datacenters(copies.into()).cql().unwrap();
+        assert_eq!(
+            many,
+            "{'class': 'NetworkTopologyStrategy', 'dc1': 3, 'dc2': 2}"
+        );
+    }
+
+    #[test]
+    fn replication_without_copies_or_with_quotes_is_refused() {
+        let of = |name: &str, factor| Replication::Datacenters([(name.to_owned(), factor)].into());
+        for bad in [
+            Replication::Simple(0),
+            Replication::Datacenters(BTreeMap::new()),
+            of("dc1", 0),
+            of("dc1'}; DROP", 1),
+            of("", 1),
+        ] {
+            assert!(bad.cql().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn other_replication_is_noticed() {
+        let found = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            pairs.iter().map(owned).collect()
+        };
+        let simple = found(&[
+            ("class", "org.apache.cassandra.locator.SimpleStrategy"),
+            ("replication_factor", "3"),
+        ]);
+        assert!(Replication::Simple(3).matches(&simple));
+        assert!(!Replication::Simple(2).matches(&simple));
+        let wanted = Replication::Datacenters([("dc1".to_owned(), 3)].into());
+        let class = (
+            "class",
+            "org.apache.cassandra.locator.NetworkTopologyStrategy",
+        );
+        assert!(wanted.matches(&found(&[class, ("dc1", "3")])));
+        assert!(!wanted.matches(&found(&[class, ("dc1", "3"), ("dc2", "3")])));
+        assert!(!wanted.matches(&simple));
+    }
+}
