@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
-use heliograph_config::{ConfigErrors, Loaded, environment, load};
-use heliograph_protocol::{Filter, Timestamp};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use heliograph_config::{ConfigErrors, IpNetwork, Loaded, environment, load};
+use heliograph_control::{parse_event_id, parse_pubkey};
+use heliograph_protocol::{EventId, Filter, PublicKey, Timestamp};
 
 /// A Nostr relay, from one process to a cluster. Without a command it runs as one process.
 #[derive(Debug, Parser)]
@@ -39,11 +40,196 @@ pub(crate) struct Settings {
 pub(crate) enum Command {
     /// Runs a whole relay in this process (the default).
     Standalone,
+    /// Runs a gateway of a cluster: clients on one side, NATS and a matcher on the other.
+    Gateway,
+    /// Runs an ingest worker of a cluster: stores events and announces them.
+    Ingest,
+    /// Runs a matcher of a cluster: answers questions and delivers live events.
+    Matcher,
     /// Prints a page of the reference, for `cargo xtask reference`.
     #[command(subcommand, hide = true)]
     Reference(ReferencePage),
     #[command(flatten)]
     Tool(Tool),
+    #[command(flatten)]
+    Cluster(ClusterTool),
+}
+
+/// What works on a cluster and ends.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterTool {
+    /// Makes or extends the tables of a cluster's database; safe to repeat, and beside a running
+    /// cluster.
+    Migrate {
+        /// Changes nothing; exit code 1 if something is to be done.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Shows and repeats what could not be stored.
+    #[command(subcommand)]
+    DeadLetters(DeadLettersTool),
+    /// Shows and changes what operators decide: in force everywhere within 2 s.
+    #[command(subcommand)]
+    Control(ControlTool),
+}
+
+/// What to do with dead letters.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadLettersTool {
+    /// Lists them, oldest first.
+    List {
+        /// One JSON object a line, with the ids of the events.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Gives one back to be stored, or all.
+    Replay {
+        /// Its number, as listed.
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        number: Option<u64>,
+        /// Every one.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Throws one away.
+    Discard {
+        /// Its number, as listed.
+        number: u64,
+    },
+}
+
+/// What to do with control records.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ControlTool {
+    /// Lists them.
+    List,
+    /// Refuses and hides what a key writes, or one event.
+    #[command(subcommand)]
+    Ban(BanTool),
+    /// Takes a ban back.
+    #[command(subcommand)]
+    Unban(UnbanTool),
+    /// Puts a key on the list of those that may write; the first one closes the relay to others.
+    Allow {
+        /// 64 hex digits or npub.
+        #[arg(value_parser = pubkey)]
+        pubkey: PublicKey,
+    },
+    /// Takes a key off that list; the last one opens the relay.
+    Disallow {
+        /// 64 hex digits or npub.
+        #[arg(value_parser = pubkey)]
+        pubkey: PublicKey,
+    },
+    /// Lets a key write beside those on the list, such as one that has paid.
+    Admit {
+        /// 64 hex digits or npub.
+        #[arg(value_parser = pubkey)]
+        pubkey: PublicKey,
+        /// Until when: a date, Unix seconds, or a time from now such as 30d; for good without.
+        #[arg(long)]
+        until: Option<String>,
+    },
+    /// Takes an admission back.
+    Dismiss {
+        /// 64 hex digits or npub.
+        #[arg(value_parser = pubkey)]
+        pubkey: PublicKey,
+    },
+    /// Decides about a kind of events.
+    Kind {
+        /// What to do.
+        action: KindAction,
+        /// The kind.
+        kind: u16,
+    },
+    /// Decides about addresses.
+    #[command(subcommand)]
+    Ip(IpTool),
+    /// Names the relay in its information document; without a text as configured again.
+    Name {
+        /// Fewer than 30 characters.
+        text: Option<String>,
+    },
+    /// Describes the relay in its information document; without a text as configured again.
+    Description {
+        /// Plain text.
+        text: Option<String>,
+    },
+    /// The relay's picture in its information document; without a URL as configured again.
+    Icon {
+        /// http or https.
+        url: Option<String>,
+    },
+}
+
+/// What to do with a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KindAction {
+    /// Take only kinds that are allowed.
+    Allow,
+    /// Take it no more.
+    Block,
+    /// As configured again.
+    Clear,
+}
+
+/// What to ban.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BanTool {
+    /// A key.
+    Pubkey {
+        /// 64 hex digits or npub.
+        #[arg(value_parser = pubkey)]
+        pubkey: PublicKey,
+        /// Told to whoever writes with it.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// An event.
+    Event {
+        /// 64 hex digits or note.
+        #[arg(value_parser = event_id)]
+        id: EventId,
+        /// Told to whoever sends it.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+}
+
+/// What to unban.
+#[derive(Debug, Subcommand)]
+pub(crate) enum UnbanTool {
+    /// A key.
+    Pubkey {
+        /// 64 hex digits or npub.
+        #[arg(value_parser = pubkey)]
+        pubkey: PublicKey,
+    },
+    /// An event.
+    Event {
+        /// 64 hex digits or note.
+        #[arg(value_parser = event_id)]
+        id: EventId,
+    },
+}
+
+/// What to do with addresses.
+#[derive(Debug, Subcommand)]
+pub(crate) enum IpTool {
+    /// Takes no connection from there, and ends those that are open.
+    Ban {
+        /// An address or a network, as in 192.0.2.0/24.
+        network: IpNetwork,
+        /// For the operators.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Takes that back.
+    Unban {
+        /// As it was banned.
+        network: IpNetwork,
+    },
 }
 
 /// A generated page.
@@ -176,6 +362,14 @@ fn setting(text: &str) -> Result<(String, String), &'static str> {
 
 fn filter(text: &str) -> Result<Filter, String> {
     Filter::parse(text).map_err(|refusal| refusal.to_string())
+}
+
+fn pubkey(text: &str) -> Result<PublicKey, String> {
+    parse_pubkey(text)
+}
+
+fn event_id(text: &str) -> Result<EventId, String> {
+    parse_event_id(text)
 }
 
 fn timestamp(text: &str) -> Result<Timestamp, String> {

@@ -3,6 +3,7 @@
 mod cli;
 mod metrics;
 mod reference;
+mod roles;
 mod settings;
 mod standalone;
 mod tools;
@@ -10,24 +11,39 @@ mod tools;
 use std::process::ExitCode;
 
 use clap::Parser;
-use heliograph_config::{Config, LogFormat};
+use heliograph_config::{Config, Loaded, LogFormat};
 use heliograph_telemetry::{LogError, LogStyle, init_logs};
 
 use crate::{
     cli::{Cli, Command, Settings},
+    roles::Role,
     tools::EXIT_CONFIG,
 };
 
 fn main() -> ExitCode {
     let Cli { settings, command } = Cli::parse();
     match command.unwrap_or(Command::Standalone) {
-        Command::Standalone => standalone(settings),
+        Command::Standalone => serve(settings, standalone::run),
+        Command::Gateway => serve(settings, |loaded, reload| {
+            roles::run(Role::Gateway, loaded, reload)
+        }),
+        Command::Ingest => serve(settings, |loaded, reload| {
+            roles::run(Role::Ingest, loaded, reload)
+        }),
+        Command::Matcher => serve(settings, |loaded, reload| {
+            roles::run(Role::Matcher, loaded, reload)
+        }),
         Command::Reference(page) => reference::print(page),
         Command::Tool(tool) => tools::run(tool, &settings),
+        Command::Cluster(tool) => tools::run_on_cluster(tool, &settings),
     }
 }
 
-fn standalone(settings: Settings) -> ExitCode {
+/// Loads the configuration, then runs until told to stop.
+fn serve(
+    settings: Settings,
+    run: impl FnOnce(Loaded, &standalone::Reload) -> anyhow::Result<()>,
+) -> ExitCode {
     let loaded = match settings.load() {
         Ok(loaded) => loaded,
         Err(errors) => return fail(&errors.to_string(), EXIT_CONFIG),
@@ -36,7 +52,7 @@ fn standalone(settings: Settings) -> ExitCode {
         return fail(&error.to_string(), EXIT_CONFIG);
     }
     let reload: standalone::Reload = Box::new(move || Ok(settings.load()?));
-    match standalone::run(loaded, &reload) {
+    match run(loaded, &reload) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&format!("error: {error:#}"), 1),
     }

@@ -21,15 +21,18 @@ pub(crate) type StoreSource = Box<dyn Fn() -> StoreStats + Send + Sync>;
 /// Where the figures of the recent tier come from.
 pub(crate) type RecentSource = Box<dyn Fn() -> RecentStats + Send + Sync>;
 
-/// Registers the figures of the store, the recent tier and the verifier.
-pub(crate) fn register(
-    registry: &mut Registry,
-    store: StoreSource,
-    recent: RecentSource,
-    verifier: Arc<Verifier>,
-) {
+/// Registers the figures of the embedded store.
+pub(crate) fn register_store(registry: &mut Registry, store: StoreSource) {
     registry.register_collector(Box::new(StoreFigures(store)));
+}
+
+/// Registers the figures of the recent tier.
+pub(crate) fn register_recent(registry: &mut Registry, recent: RecentSource) {
     registry.register_collector(Box::new(RecentFigures(recent)));
+}
+
+/// Registers the figures of the verifier.
+pub(crate) fn register_verifier(registry: &mut Registry, verifier: Arc<Verifier>) {
     registry.register_collector(Box::new(VerifyFigures(verifier)));
 }
 

@@ -42,11 +42,13 @@ fn metrics_page() -> io::Result<String> {
         evictions: 0,
     };
     let verifier = Arc::new(Verifier::start(1, 1)?);
-    metrics::register(
-        &mut registry,
-        Box::new(StoreStats::default),
-        Box::new(move || recent),
-        verifier,
-    );
+    metrics::register_store(&mut registry, Box::new(StoreStats::default));
+    metrics::register_recent(&mut registry, Box::new(move || recent));
+    metrics::register_verifier(&mut registry, verifier);
+    drop(heliograph_bus_nats::Metrics::register(&mut registry));
+    drop(heliograph_control::Metrics::register(&mut registry));
+    drop(heliograph_link::ClientMetrics::register(&mut registry));
+    drop(heliograph_link::ServerMetrics::register(&mut registry));
+    drop(heliograph_store_scylla::Metrics::register(&mut registry));
     Ok(metrics_reference(&registry))
 }

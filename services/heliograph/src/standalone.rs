@@ -19,6 +19,7 @@ use heliograph_matcher::{Matcher, Progress};
 use heliograph_policy::RelayUrls;
 use heliograph_protocol::{Event, Timestamp};
 use heliograph_recent::Recent;
+use heliograph_store::EventStore;
 use heliograph_store_embedded::EmbeddedStore;
 use heliograph_telemetry::{AdminServer, Health, Registry};
 use heliograph_verify::Verifier;
@@ -31,6 +32,9 @@ pub(crate) type Reload = Box<dyn Fn() -> anyhow::Result<Loaded>>;
 
 /// Rows that the recent tier reads from the archive at once while it warms up.
 const WARM_ROWS: usize = 2_000;
+
+/// Pause after a failed look at the archive. Reads go there meanwhile.
+const WARM_PAUSE: Duration = Duration::from_secs(1);
 
 /// How often expired events are purged, and how many at once.
 const PURGE_INTERVAL: Duration = Duration::from_secs(60);
@@ -157,7 +161,7 @@ fn connect(
         recent.clone(),
         settings::matcher(config, urls.clone()),
         Box::new(move |delivery| sink.deliver(delivery)),
-        Progress::of(bus.clone()),
+        Progress::of(&bus),
         Arc::new(heliograph_matcher::Metrics::register(registry)),
     );
     bus.serve_requests(Arc::<Matcher<EmbeddedStore>>::clone(&matcher));
@@ -169,12 +173,9 @@ fn connect(
         .context("failed to start the threads that check signatures")?;
     let verifier = Arc::new(verifier);
     let (store_figures, recent_figures) = (store.clone(), recent.clone());
-    metrics::register(
-        registry,
-        Box::new(move || store_figures.stats()),
-        Box::new(move || recent_figures.stats()),
-        Arc::clone(&verifier),
-    );
+    metrics::register_store(registry, Box::new(move || store_figures.stats()));
+    metrics::register_recent(registry, Box::new(move || recent_figures.stats()));
+    metrics::register_verifier(registry, Arc::clone(&verifier));
     let gateway = Gateway::new(
         bus.clone(),
         settings::gateway(config, urls.clone()),
@@ -229,11 +230,12 @@ fn known(recent: &Recent<EmbeddedStore>, store: &EmbeddedStore) -> Known {
         recent,
         archive,
         vanished,
+        verified: None,
     }
 }
 
 /// Fills the recent tier from the archive while the relay serves.
-async fn warm_up(recent: Recent<EmbeddedStore>) {
+pub(crate) async fn warm_up<S: EventStore>(recent: Recent<S>) {
     loop {
         match recent.warm_step(WARM_ROWS).await {
             Ok(false) => tokio::task::yield_now().await,
@@ -241,8 +243,8 @@ async fn warm_up(recent: Recent<EmbeddedStore>) {
                 return tracing::info!(events = recent.stats().events, "recent tier is warm");
             }
             Err(error) => {
-                tracing::warn!(%error, "failed to fill the recent tier, reads go to the archive");
-                return;
+                tracing::warn!(%error, "failed to fill the recent tier, trying again");
+                tokio::time::sleep(WARM_PAUSE).await;
             }
         }
     }
@@ -265,12 +267,22 @@ async fn purge(store: EmbeddedStore) {
     }
 }
 
-async fn until_stopping(shutdown: Shutdown, task: impl Future<Output = ()>) {
+/// Runs a task until it is over or the process stops.
+pub(crate) async fn until_stopping(shutdown: Shutdown, task: impl Future<Output = ()>) {
+    until_phase(shutdown, Phase::Draining, task).await;
+}
+
+/// The same for a task that sessions need until they are closed.
+pub(crate) async fn until_stopped(shutdown: Shutdown, task: impl Future<Output = ()>) {
+    until_phase(shutdown, Phase::Stopped, task).await;
+}
+
+async fn until_phase(shutdown: Shutdown, end: Phase, task: impl Future<Output = ()>) {
     let mut phase = shutdown.watch();
     tokio::select! {
         biased; // a task that is over needs no stopping
         () = task => {}
-        _ = phase.reached(Phase::Draining) => {}
+        _ = phase.reached(end) => {}
     }
 }
 

@@ -1,5 +1,7 @@
 //! From the checked configuration to what each service wants to know.
 
+pub(crate) mod cluster;
+
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context;
@@ -162,7 +164,7 @@ fn filter_limits(config: &Config) -> FilterLimits {
 pub(crate) fn matcher(config: &Config, urls: RelayUrls) -> matcher::Options {
     let store = &config.store;
     matcher::Options {
-        urls,
+        visibility: urls.into(),
         filters: filter_limits(config),
         req_budget: Budget {
             rows: store.scan_rows_max,
@@ -173,6 +175,7 @@ pub(crate) fn matcher(config: &Config, urls: RelayUrls) -> matcher::Options {
             time: store.count_time_max,
         },
         commit_wait: COMMIT_WAIT,
+        replay_bytes_max: 0,
     }
 }
 

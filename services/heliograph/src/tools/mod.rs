@@ -3,6 +3,7 @@
 //! Reading tools look into the store beside a running relay; writing tools need it for themselves
 //! and say so. Results go to the standard output, everything else to the standard error stream.
 
+mod cluster;
 mod config;
 mod delete;
 mod events;
@@ -27,13 +28,25 @@ use self::{
     output::{Stdout, note},
     store::Place,
 };
-use crate::cli::{Settings, Tool};
+use crate::cli::{ClusterTool, Settings, Tool};
 
 /// The configuration is wrong; as `EX_USAGE` of sysexits, which supervisors don't restart on.
 pub(crate) const EXIT_CONFIG: u8 = 64;
 
 /// Runs a tool to its end. Exit codes: 0 done, 1 failed, 2 usage (by clap), 64 bad configuration.
 pub(crate) fn run(tool: Tool, settings: &Settings) -> ExitCode {
+    with_output(settings, |loaded, out| dispatch(tool, loaded, out))
+}
+
+/// The same for tools that work on a cluster.
+pub(crate) fn run_on_cluster(tool: ClusterTool, settings: &Settings) -> ExitCode {
+    with_output(settings, |loaded, out| cluster::run(tool, loaded, out))
+}
+
+fn with_output(
+    settings: &Settings,
+    run: impl FnOnce(&Loaded, &mut Stdout) -> anyhow::Result<()>,
+) -> ExitCode {
     let loaded = match settings.load() {
         Ok(loaded) => loaded,
         Err(errors) => {
@@ -44,7 +57,7 @@ pub(crate) fn run(tool: Tool, settings: &Settings) -> ExitCode {
     // The store tells its troubles as logs. That nobody has set them up before is certain here.
     drop(init_logs(LogStyle::Text, "warn"));
     let mut out = Stdout::new();
-    let done = dispatch(tool, &loaded, &mut out).and_then(|()| Ok(out.finish()?));
+    let done = run(&loaded, &mut out).and_then(|()| Ok(out.finish()?));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         // The reader has seen enough: `heliograph export | head`.

@@ -1,0 +1,134 @@
+//! A gateway: sockets on one side, the bus and a matcher on the other. It needs no database.
+
+use std::{
+    io::Write as _,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use heliograph_bus::Deliver;
+use heliograph_bus_nats::{Lease, NatsBus, Role};
+use heliograph_config::Loaded;
+use heliograph_gateway::{Gateway, Hub, Known, Verified};
+use heliograph_lifecycle::{Phase, Signals, StopPlan, Tasks, stop};
+use heliograph_link::{Client, ClientMetrics};
+use heliograph_policy::LiveControl;
+use heliograph_verify::Verifier;
+use tokio::{net::TcpListener, sync::watch};
+
+use super::{
+    node::{self, Node},
+    rebalance,
+};
+use crate::{
+    metrics, settings,
+    standalone::{Reload, until_stopped},
+};
+
+pub(super) async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
+    let mut signals = Signals::listen().context("failed to listen for signals")?;
+    let listen = loaded.config().gateway.listen;
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("can't listen on {listen}"))?;
+    let address = listener
+        .local_addr()
+        .context("the listener has no address")?;
+    let mut node = Node::start(&loaded).await?;
+    let (control, _state) = node.control().await?;
+    let edge = Tasks::new();
+    let gateway = connect(&mut node, &control, &edge)?;
+    let lease = node.bus.join(Lease {
+        role: Role::Gateway,
+        name: node.name.clone(),
+        address: String::new(),
+        ready: true,
+    });
+    let lease = lease.await.context("can't join the cluster")?;
+    let _admin = node.admin()?;
+    edge.spawn(
+        "accept",
+        heliograph_gateway::run(Arc::clone(&gateway), listener),
+    );
+    let line = format!("gateway {} listening on ws://{address}\n", node.name);
+    // A closed stdout is no reason not to serve.
+    drop(std::io::stdout().write_all(line.as_bytes()));
+
+    let loaded = Mutex::new(loaded);
+    let again = || {
+        node::reload(&loaded, reload, |config| {
+            let urls = node.urls.clone();
+            gateway.reload(settings::cluster::gateway(config, urls, &control));
+        });
+    };
+    signals.stop(again).await;
+    let shutdown = &node.config.shutdown;
+    let deadline = Instant::now() + shutdown.grace;
+    let plan = StopPlan {
+        unready: shutdown.unready,
+        grace: shutdown.grace,
+    };
+    let report = stop(&node.shutdown, &edge, plan, signals.stop(|| ())).await;
+    drop(gateway);
+    lease.leave().await;
+    node.end(
+        deadline
+            .saturating_duration_since(Instant::now())
+            .max(Duration::from_secs(1)),
+    )
+    .await;
+    tracing::info!(
+        left = report.left.count(),
+        forced = report.forced,
+        "stopped"
+    );
+    Ok(())
+}
+
+/// Puts the gateway together and follows the matchers.
+fn connect(
+    node: &mut Node,
+    control: &LiveControl,
+    edge: &Tasks,
+) -> anyhow::Result<Arc<Gateway<NatsBus>>> {
+    let config = &node.config;
+    let metrics = Arc::new(heliograph_gateway::Metrics::register(&mut node.registry));
+    let hub = Arc::new(Hub::new(Arc::clone(&metrics)));
+    let verifier = Verifier::start(settings::verify_threads(config), config.verify.queue_max)
+        .context("failed to start the threads that check signatures")?;
+    let verifier = Arc::new(verifier);
+    metrics::register_verifier(&mut node.registry, Arc::clone(&verifier));
+
+    let members = node.bus.members(Role::Matcher);
+    let (targets, chosen) = watch::channel(None);
+    let options = settings::cluster::link_client(config, &node.name, node.bus.incarnation())?;
+    let link_metrics = ClientMetrics::register(&mut node.registry);
+    let deliver: Arc<dyn Deliver> = Arc::<Hub>::clone(&hub);
+    let (client, link) = Client::new(options, chosen, deliver, link_metrics)?;
+    let asked = client.clone();
+    let choose = rebalance::follow(node.name.clone(), members, targets, move || {
+        asked.is_connected()
+    });
+    node.bus.serve_requests(Arc::new(client.clone()));
+    // Both serve the sessions, which end before they do.
+    node.background
+        .spawn("matchers", until_stopped(node.shutdown.clone(), choose));
+    node.background
+        .spawn("link", async move { link.run().await });
+    let mut phase = node.shutdown.watch();
+    node.background.spawn("link end", async move {
+        phase.reached(Phase::Stopped).await;
+        client.stop();
+    });
+    Ok(Gateway::new(
+        node.bus.clone(),
+        settings::cluster::gateway(config, node.urls.clone(), control),
+        verifier,
+        Known::remembered(Arc::new(Verified::default())),
+        hub,
+        metrics,
+        node.shutdown.clone(),
+        edge.clone(),
+    ))
+}

@@ -1,0 +1,92 @@
+//! An ingest worker: from the stream of events to the database, and on to the stream of commits.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use heliograph_bus_nats::{Lease, Role};
+use heliograph_config::Loaded;
+use heliograph_lifecycle::{Phase, Signals, StopPlan, Tasks, stop};
+use heliograph_store_scylla::ScyllaStore;
+
+use super::node::{self, Node};
+use crate::{
+    settings,
+    standalone::{Reload, until_stopping},
+};
+
+/// How often removals that a request to vanish has left over are gone on with, and for how long.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+const SWEEP_TIME: Duration = Duration::from_secs(2);
+
+pub(super) async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
+    let mut signals = Signals::listen().context("failed to listen for signals")?;
+    let mut node = Node::start(&loaded).await?;
+    let metrics = heliograph_store_scylla::Metrics::register(&mut node.registry);
+    let options = settings::cluster::archive(&node.config, node.urls.clone(), metrics);
+    let store = ScyllaStore::connect(options)
+        .await
+        .context("can't use the database")?;
+    let metrics = Arc::new(heliograph_ingest::Metrics::register(&mut node.registry));
+    let workers = Tasks::new();
+    for _worker in 0..node.config.ingest.batches_in_flight {
+        let work = heliograph_ingest::run(
+            node.bus.clone(),
+            Arc::new(store.clone()),
+            Arc::clone(&metrics),
+        );
+        workers.spawn("ingest", work);
+    }
+    node.needs("ingest", &workers);
+    node.background
+        .spawn("sweep", until_stopping(node.shutdown.clone(), sweep(store)));
+    let lease = node.bus.join(Lease {
+        role: Role::Ingest,
+        name: node.name.clone(),
+        address: String::new(),
+        ready: true,
+    });
+    let lease = lease.await.context("can't join the cluster")?;
+    let _admin = node.admin()?;
+    tracing::info!(node = %node.name, "ingest started");
+
+    let loaded = Mutex::new(loaded);
+    signals
+        .stop(|| node::reload(&loaded, reload, |_config| ()))
+        .await;
+    let grace = node.config.shutdown.grace;
+    let deadline = Instant::now() + grace;
+    // No balancer waits for a worker: it fetches no more at once.
+    node.bus.close_intake();
+    let plan = StopPlan {
+        unready: Duration::ZERO,
+        grace,
+    };
+    let report = stop(&node.shutdown, &workers, plan, signals.stop(|| ())).await;
+    debug_assert!(node.shutdown.phase() == Phase::Stopped, "stop ends there");
+    lease.leave().await;
+    node.end(
+        deadline
+            .saturating_duration_since(Instant::now())
+            .max(Duration::from_secs(1)),
+    )
+    .await;
+    tracing::info!(
+        left = report.left.count(),
+        forced = report.forced,
+        "stopped"
+    );
+    Ok(())
+}
+
+/// Goes on with what requests to vanish have left over.
+async fn sweep(store: ScyllaStore) {
+    loop {
+        tokio::time::sleep(SWEEP_INTERVAL).await;
+        if let Err(error) = store.sweep(SWEEP_TIME).await {
+            tracing::warn!(%error, "failed to go on removing what has vanished");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! What every role has: a name, the bus, control records, health, the order of stopping.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Context;
+use heliograph_bus_nats::{LinkState, NatsBus};
+use heliograph_config::{Config, Loaded};
+use heliograph_control::{ControlState, ControlStore, ReadState};
+use heliograph_lifecycle::{Phase, Shutdown, Tasks};
+use heliograph_policy::{LiveControl, RelayUrls};
+use heliograph_telemetry::{AdminServer, Health, Registry};
+use tokio::sync::watch;
+
+use crate::{
+    settings,
+    standalone::{Reload, registry, until_stopping},
+};
+
+/// How long NATS may be away before a process says that it isn't ready: an outage of all of it
+/// must not take every gateway out of service at once.
+const BUS_AWAY_MAX: Duration = Duration::from_mins(1);
+
+/// How long the last messages may take to leave.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// A process of a cluster before its role is added.
+pub(super) struct Node {
+    pub(super) name: String,
+    pub(super) config: Config,
+    pub(super) urls: RelayUrls,
+    pub(super) registry: Registry,
+    pub(super) health: Health,
+    pub(super) shutdown: Shutdown,
+    pub(super) bus: NatsBus,
+    /// What runs beside and ends at once.
+    pub(super) background: Tasks,
+    /// Tasks of the bus, which end last.
+    bus_tasks: Tasks,
+}
+
+impl Node {
+    /// Names the process and reaches the bus.
+    pub(super) async fn start(loaded: &Loaded) -> anyhow::Result<Self> {
+        let config = loaded.config().clone();
+        let name = settings::cluster::node(&config)?;
+        let urls = settings::cluster::relay_urls(&config)?;
+        let (mut registry, health) = (registry(), Health::new());
+        let bus_tasks = Tasks::new();
+        let metrics = Arc::new(heliograph_bus_nats::Metrics::register(&mut registry));
+        let options = settings::cluster::bus(&config, &name)?;
+        let bus = NatsBus::connect(options, metrics, &bus_tasks)
+            .await
+            .with_context(|| format!("can't use the bus at {}", config.nats.servers.join(", ")))?;
+        let node = Self {
+            name,
+            config,
+            urls,
+            registry,
+            health,
+            shutdown: Shutdown::new(),
+            bus,
+            background: Tasks::new(),
+            bus_tasks,
+        };
+        node.check_health();
+        Ok(node)
+    }
+
+    fn check_health(&self) {
+        let shutdown = self.shutdown.clone();
+        self.health
+            .ready_when("phase", move || match shutdown.phase() {
+                Phase::Running => Ok(()),
+                phase => Err(phase.as_str().to_owned()),
+            });
+        let bus = self.bus.clone();
+        self.health.ready_when("nats", move || match bus.state() {
+            LinkState::Down { since } if since.elapsed() > BUS_AWAY_MAX => {
+                Err(format!("away for {} s", since.elapsed().as_secs()))
+            }
+            LinkState::Up | LinkState::Down { .. } => Ok(()),
+        });
+        let heartbeat = self.health.heartbeat("data").run();
+        self.background.spawn(
+            "heartbeat",
+            until_stopping(self.shutdown.clone(), heartbeat),
+        );
+    }
+
+    /// Follows what operators decide; not ready before that has been read once.
+    pub(super) async fn control(
+        &mut self,
+    ) -> anyhow::Result<(LiveControl, watch::Receiver<ControlState>)> {
+        let options = settings::cluster::control(&self.config);
+        let store = ControlStore::new(self.bus.client(), options);
+        store
+            .open()
+            .await
+            .context("can't open the control records")?;
+        let place = LiveControl::unread();
+        let metrics = heliograph_control::Metrics::register(&mut self.registry);
+        let (follower, state) = store.follow(place.clone(), metrics);
+        let mut phase = self.shutdown.watch();
+        let stop = async move { phase.reached(Phase::Stopped).await };
+        self.background
+            .spawn("control", Box::pin(follower.run(stop)));
+        let read = state.clone();
+        self.health
+            .ready_when("control", move || match read.borrow().read {
+                ReadState::Unread => Err("the control records weren't read yet".to_owned()),
+                ReadState::Current | ReadState::Stale(_) => Ok(()),
+            });
+        Ok((place, state))
+    }
+
+    /// Not ready once none of these tasks runs.
+    pub(super) fn needs(&self, name: &'static str, tasks: &Tasks) {
+        let tasks = tasks.clone();
+        self.health.ready_when(name, move || {
+            if tasks.running() == 0 {
+                Err("ended".to_owned())
+            } else {
+                Ok(())
+            }
+        });
+    }
+
+    /// Opens the listener for operators, after every metric was registered.
+    pub(super) fn admin(&mut self) -> anyhow::Result<Option<AdminServer>> {
+        let Some(listen) = self.config.admin.listen else {
+            return Ok(None);
+        };
+        let registry = std::mem::take(&mut self.registry);
+        let admin = AdminServer::start(listen, registry, self.health.clone());
+        let admin = admin.context("admin.listen")?;
+        tracing::info!(addr = %admin.addr(), node = %self.name, "admin listener started");
+        Ok(Some(admin))
+    }
+
+    /// Ends what is left, the bus last.
+    pub(super) async fn end(self, left: Duration) {
+        self.shutdown.advance(Phase::Stopped);
+        self.background.wait(left.min(LAST_WORDS)).await;
+        self.bus.close(LAST_WORDS).await;
+        self.bus_tasks.wait(LAST_WORDS).await;
+    }
+}
+
+/// Puts the keys that reload into force: loads the configuration again and hands it to the role.
+pub(super) fn reload(loaded: &Mutex<Loaded>, reload: &Reload, apply: impl FnOnce(&Config)) {
+    let mut current = loaded.lock().unwrap_or_else(PoisonError::into_inner);
+    let result = reload().and_then(|newer| Ok(current.reload(&newer)?));
+    match result {
+        Ok(reloaded) => {
+            apply(reloaded.loaded.config());
+            tracing::info!(
+                changed = ?reloaded.changed,
+                needs_restart = ?reloaded.needs_restart,
+                "configuration reloaded"
+            );
+            *current = reloaded.loaded;
+        }
+        Err(error) => tracing::error!(%error, "configuration not reloaded"),
+    }
+}
