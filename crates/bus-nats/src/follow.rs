@@ -90,6 +90,8 @@ pub(crate) struct Follower {
     stream: String,
     from: From,
     messages: Option<pull::Stream>,
+    /// When the stream was made, in nanoseconds: another one has other messages under its numbers.
+    made: Option<i128>,
     pause: Duration,
 }
 
@@ -109,6 +111,7 @@ impl Follower {
             stream,
             from,
             messages: None,
+            made: None,
             pause: PAUSE,
         }
     }
@@ -146,7 +149,13 @@ impl Follower {
 
     async fn start(&mut self) -> Result<Step, String> {
         self.core.link.up().await;
-        let state = self.core.stream_info(self.stream.clone()).await?.state;
+        let info = self.core.stream_info(self.stream.clone()).await?;
+        let (state, made) = (info.state, info.created.unix_timestamp_nanos());
+        let same = *self.made.get_or_insert(made) == made;
+        if let (From::Number(expected), false) = (self.from, same) {
+            let found = state.first_sequence;
+            return Ok(Step::Gap { expected, found });
+        }
         if let Some(gap) = self.gap(state.first_sequence, state.last_sequence) {
             return Ok(gap);
         }

@@ -352,4 +352,5 @@ fn the_shipped_files_load() {
     assert_eq!(conformance.policy.created_at_upper_limit, None);
     assert_eq!(conformance.policy.ephemeral_age_max, None);
     shipped("relay.toml");
+    shipped("cluster.toml");
 }

@@ -10,7 +10,7 @@ use heliograph_bus::{Deliver, Delivery, Eose, Place, Slot};
 use heliograph_protocol::{Event, EventId, Refusal, RelayMessage, SubscriptionId, event_head};
 use parking_lot::{Mutex, RwLock};
 
-use crate::{Metrics, outbox::Outbox};
+use crate::{Metrics, outbox::Outbox, seats::Seats};
 
 /// How long a subscription remembers events of its stored part that the stream may still announce:
 /// as long as the stream keeps commits. After that an announcement could only come from a worker
@@ -33,6 +33,8 @@ enum State {
     Holding {
         events: Vec<(Option<Place>, Arc<Event>)>,
         bytes: usize,
+        /// What the stored part had: a version that it has superseded may come live meanwhile.
+        seats: Seats,
     },
     /// More live events came than are held back.
     Overrun,
@@ -51,6 +53,8 @@ enum State {
 #[derive(Debug)]
 struct Fresh {
     ids: HashSet<EventId>,
+    /// Those of them that have an address: what they beat may be announced before them.
+    seats: Seats,
     until: Instant,
 }
 
@@ -60,6 +64,7 @@ impl Subscriber {
         let state = State::Holding {
             events: Vec::new(),
             bytes: 0,
+            seats: Seats::default(),
         };
         Self {
             id: id.clone(),
@@ -71,7 +76,10 @@ impl Subscriber {
 
     /// Sends a stored event. `false` if the subscription has ended meanwhile.
     pub(crate) fn stored(&self, event: &Arc<Event>) -> bool {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
+        if let State::Holding { seats, .. } = &mut *state {
+            seats.note(event);
+        }
         let open = !matches!(*state, State::Ended);
         if open {
             self.outbox.event(&self.head, event);
@@ -79,7 +87,8 @@ impl Subscriber {
         open
     }
 
-    /// Sends EOSE, then what was held back and isn't in `sent`, and goes live.
+    /// Sends EOSE, then what was held back, isn't in `sent` and isn't beaten by what is (CL-3), and
+    /// goes live.
     ///
     /// # Errors
     ///
@@ -92,17 +101,18 @@ impl Subscriber {
     ) -> Result<(), Overrun> {
         let mut state = self.state.lock();
         match &mut *state {
-            State::Holding { events, .. } => {
+            State::Holding { events, seats, .. } => {
                 let mut last = Place::end_of(end.applied);
                 self.outbox.text(eose);
                 for (place, event) in events.drain(..) {
                     last = last.max(place.unwrap_or_default());
                     // A question that was asked twice may have held an event twice.
-                    if sent.insert(*event.id()) {
+                    if sent.insert(*event.id()) && !seats.beat(&event) {
+                        seats.note(&event);
                         self.outbox.event(&self.head, &event);
                     }
                 }
-                let fresh = Fresh::new(end.fresh);
+                let fresh = Fresh::new(end.fresh, std::mem::take(seats));
                 *state = State::Live { last, fresh };
                 Ok(())
             }
@@ -146,14 +156,14 @@ impl Subscriber {
                     }
                     *last = place;
                 }
-                if fresh.as_mut().is_none_or(|fresh| fresh.is_new(event.id())) {
+                if fresh.as_mut().is_none_or(|fresh| fresh.is_new(event)) {
                     self.outbox.event(&self.head, event);
                 }
                 if fresh.as_ref().is_some_and(|fresh| fresh.is_over()) {
                     *fresh = None;
                 }
             }
-            State::Holding { events, bytes } => {
+            State::Holding { events, bytes, .. } => {
                 *bytes += event.json().len();
                 if *bytes > self.outbox.bytes_max() {
                     *state = State::Overrun;
@@ -167,15 +177,16 @@ impl Subscriber {
 }
 
 impl Fresh {
-    fn new(ids: Vec<EventId>) -> Option<Box<Self>> {
+    fn new(ids: Vec<EventId>, mut seats: Seats) -> Option<Box<Self>> {
         let until = Instant::now() + FRESH_MEMORY;
         let ids: HashSet<_> = ids.into_iter().collect();
-        (!ids.is_empty()).then(|| Box::new(Self { ids, until }))
+        seats.keep(&ids);
+        (!ids.is_empty()).then(|| Box::new(Self { ids, seats, until }))
     }
 
-    /// Whether an event wasn't sent yet; asked once for each.
-    fn is_new(&mut self, id: &EventId) -> bool {
-        !self.ids.remove(id)
+    /// Whether an event wasn't sent yet, nor beaten by one that was; asked once for each.
+    fn is_new(&mut self, event: &Event) -> bool {
+        !self.ids.remove(event.id()) && !self.seats.beat(event)
     }
 
     fn is_over(&self) -> bool {
@@ -336,11 +347,20 @@ mod tests {
     }
 
     fn note(content: &str) -> Arc<Event> {
+        event(1, 1, content)
+    }
+
+    /// A version of a profile.
+    fn profile(created_at: u64, content: &str) -> Arc<Event> {
+        event(0, created_at, content)
+    }
+
+    fn event(kind: u16, created_at: u64, content: &str) -> Arc<Event> {
         let tags: [Vec<&str>; 0] = [];
         let sign = |_: &_| Signature::new([0; 64]);
         let key = PublicKey::new([1; 32]);
-        let (now, kind) = (Timestamp::from_secs(1), Kind::new(1));
-        Arc::new(Event::build(key, now, kind, &tags, content, sign))
+        let (at, kind) = (Timestamp::from_secs(created_at), Kind::new(kind));
+        Arc::new(Event::build(key, at, kind, &tags, content, sign))
     }
 
     fn notes() -> [Arc<Event>; 3] {
@@ -393,6 +413,31 @@ mod tests {
         bed.live(&b, 6, 0);
         bed.live(&a, 7, 0);
         bed.check("EOSE note-b");
+    }
+
+    #[test]
+    fn a_version_that_the_stored_part_has_superseded_is_not_sent_after_it() {
+        let bed = Bed::new();
+        let (old, new) = (profile(1, "note-a"), profile(2, "note-b"));
+        let newest = profile(3, "note-c");
+        bed.live(&old, 1, 0);
+        bed.live(&new, 1, 1);
+        assert!(bed.subscriber.stored(&new));
+        bed.live(&newest, 1, 2);
+        bed.go_live(1, &[], &[&new]);
+        bed.check("note-b EOSE note-c");
+    }
+
+    #[test]
+    fn a_version_that_a_fresh_event_beats_is_not_sent_after_it() {
+        let bed = Bed::new();
+        let (old, new) = (profile(1, "note-a"), profile(2, "note-b"));
+        assert!(bed.subscriber.stored(&new));
+        bed.go_live(5, &[&new], &[&new]);
+        bed.live(&old, 6, 0);
+        bed.live(&new, 6, 1);
+        bed.live(&profile(3, "note-c"), 7, 0);
+        bed.check("note-b EOSE note-c");
     }
 
     #[test]

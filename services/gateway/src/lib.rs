@@ -11,6 +11,7 @@ mod metrics;
 mod options;
 mod outbox;
 mod pipeline;
+mod seats;
 mod server;
 mod session;
 mod verified;

@@ -23,7 +23,10 @@ use hyper::{
     upgrade::OnUpgrade,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
 
 use crate::{
     Hub, Metrics, Options,
@@ -55,6 +58,8 @@ pub struct Gateway<B> {
     pub(crate) shutdown: Shutdown,
     pub(crate) tasks: Tasks,
     pub(crate) bodies: Arc<Bodies>,
+    /// Tells sessions that other addresses are banned.
+    pub(crate) networks: watch::Sender<()>,
     addresses: Addresses,
     next_connection: AtomicU64,
 }
@@ -92,6 +97,7 @@ impl<B: Bus> Gateway<B> {
             shutdown,
             tasks,
             bodies: Arc::default(),
+            networks: watch::Sender::new(()),
             addresses: Addresses::default(),
             next_connection: AtomicU64::new(1),
         })
@@ -100,6 +106,11 @@ impl<B: Bus> Gateway<B> {
     /// Replaces the options; open sessions follow with their next message.
     pub fn reload(&self, options: Options) {
         self.options.store(Arc::new(options));
+    }
+
+    /// Lets every session look whether its address is banned now, also those that are idle.
+    pub fn networks_changed(&self) {
+        self.networks.send_replace(());
     }
 }
 

@@ -17,6 +17,9 @@ use crate::{
 /// Events handed to the gateway at once.
 const PAGE_EVENTS: usize = 100;
 
+/// Bytes of events after which a page ends, so that a slow client holds little of large ones.
+const PAGE_BYTES: usize = 1 << 20;
+
 /// What an answer needs of the matcher at its end.
 pub(crate) trait Settle: Send {
     /// Waits until every event that the answer may hold has also been delivered live, so that the
@@ -76,9 +79,13 @@ impl<S: Scan> Answer<S> {
 
     async fn page(&mut self) -> AnswerPage {
         let mut page = AnswerPage::default();
-        while page.events.len() < PAGE_EVENTS {
+        let mut bytes = 0;
+        while page.events.len() < PAGE_EVENTS && bytes < PAGE_BYTES {
             match self.next().await {
-                Ok(Some(event)) => page.events.push(event),
+                Ok(Some(event)) => {
+                    bytes += event.json().len();
+                    page.events.push(event);
+                }
                 Ok(None) => {
                     page.end = Some(self.finish().await);
                     break;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use heliograph_bus::{ConnectionId, Open, Place, Slot};
 use heliograph_policy::{Reader, Visibility};
 use heliograph_protocol::{Event, Filter};
@@ -21,6 +21,8 @@ pub(crate) struct Live {
     found: Matches,
     /// Whose each open slot is, and by which opening.
     connections: HashMap<Slot, (ConnectionId, Opening)>,
+    /// Slots that are filed already and get what they missed first.
+    muted: HashSet<Slot>,
     openings: u64,
     readers: HashMap<ConnectionId, Reader>,
     pub(crate) ephemeral: Lately,
@@ -37,6 +39,7 @@ impl Live {
             index: Index::new(),
             found: Matches::default(),
             connections: HashMap::new(),
+            muted: HashSet::new(),
             openings: 0,
             readers: HashMap::new(),
             ephemeral: Lately::default(),
@@ -49,6 +52,7 @@ impl Live {
         self.openings += 1;
         let opening = Opening(self.openings);
         let before = self.connections.insert(slot, (connection, opening));
+        self.muted.remove(&slot);
         (before.is_none(), opening)
     }
 
@@ -66,6 +70,22 @@ impl Live {
         self.index.insert(number(slot), filters);
     }
 
+    /// Finds nothing for an open slot until [`unmute`](Self::unmute), although it listens.
+    pub(crate) fn mute(&mut self, slot: Slot) {
+        self.muted.insert(slot);
+    }
+
+    pub(crate) fn unmute(&mut self, slot: Slot) {
+        self.muted.remove(&slot);
+    }
+
+    /// Listens, unless the slot was closed since.
+    pub(crate) fn listen_if_open(&mut self, slot: Slot, opening: Opening, filters: &[Filter]) {
+        if self.is_open(slot, opening) {
+            self.listen(slot, filters);
+        }
+    }
+
     /// Opens a slot and listens.
     pub(crate) fn open(&mut self, open: &Open) -> bool {
         let (free, _) = self.take(open.slot, open.connection);
@@ -77,6 +97,7 @@ impl Live {
     /// No more live events are found for the slot.
     pub(crate) fn deafen(&mut self, slot: Slot) {
         self.index.remove(number(slot));
+        self.muted.remove(&slot);
     }
 
     /// Gives a slot back. Whether it was open.
@@ -107,6 +128,9 @@ impl Live {
         self.index.matches(event, &mut self.found);
         self.index.purge(PURGE_STEP);
         let mut slots: Vec<Slot> = self.found.slots.iter().map(|slot| Slot(slot.0)).collect();
+        if !self.muted.is_empty() {
+            slots.retain(|slot| !self.muted.contains(slot));
+        }
         self.keep_allowed(&mut slots, event, visibility);
         slots
     }

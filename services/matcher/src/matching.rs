@@ -82,6 +82,21 @@ impl<S: EventStore> Matcher<S> {
         self.options.store(Arc::new(options));
     }
 
+    /// Says that no batch up to this one is still to come: the stream no longer kept them when the
+    /// feed began. Without it a matcher that starts after a quiet time would wait for them.
+    pub fn begin_after(&self, number: CommitNumber) {
+        let mut live = self.link.live.lock();
+        if *self.link.applied.borrow() < number {
+            live.replay.start_after(number);
+        }
+        drop(live);
+        self.link.applied.send_if_modified(|applied| {
+            let later = *applied < number;
+            *applied = number.max(*applied);
+            later
+        });
+    }
+
     /// Follows how far the stream of commits has been applied.
     #[must_use]
     pub fn applied(&self) -> watch::Receiver<CommitNumber> {
@@ -182,11 +197,21 @@ impl<S: EventStore> Matcher<S> {
     ///
     /// [`BusError::TimedOut`] past it: an answer without what it has to hold would be a lie.
     async fn caught_up(&self, after: CommitNumber, options: &Options) -> Result<(), BusError> {
+        let applied = *self.link.applied.borrow();
         let newest = (self.link.progress.newest)();
         let known = tokio::time::timeout(options.commit_wait, newest).await;
         let caught_up = match known {
+            // The stream was made anew: what is in it now comes under numbers that were here before.
+            Ok(Ok(newest)) if newest < applied => Err(BusError::NoMatcher),
             Ok(Ok(newest)) => {
-                let after = after.max(newest);
+                // Between machines the newest is never less than what a connection was told, unless
+                // the stream was made anew since: then that number says nothing any more.
+                let numbers_last = (self.link.progress.horizon)().is_some();
+                let after = if numbers_last {
+                    after.max(newest)
+                } else {
+                    newest
+                };
                 let applied = self.link.applied(after, options.commit_wait).await;
                 applied.then_some(()).ok_or(BusError::TimedOut)
             }

@@ -34,7 +34,12 @@ impl Replay {
 
     /// What came before the first batch that this matcher sees isn't here.
     pub(crate) fn start_before(&mut self, first: CommitNumber) {
-        self.floor = Place::end_of(CommitNumber(first.0.saturating_sub(1)));
+        self.start_after(CommitNumber(first.0.saturating_sub(1)));
+    }
+
+    /// What came up to this batch isn't here.
+    pub(crate) fn start_after(&mut self, last: CommitNumber) {
+        self.floor = self.floor.max(Place::end_of(last));
     }
 
     /// Notes an event that has just been delivered.

@@ -1,11 +1,11 @@
 //! Subscriptions that were live at another matcher go on here, from the last number that their
 //! gateway had: what came after it is delivered to them first, in order, then they listen.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use hashbrown::{HashMap, HashSet};
 use heliograph_bus::{BusError, CommitNumber, Committed, Delivery, Place, Resume, Resumed, Slot};
-use heliograph_protocol::{Event, EventId, Refusal};
+use heliograph_protocol::{Event, EventId, Filter, Refusal};
 use heliograph_store::EventStore;
 use heliograph_subscriptions::{Index, Matches};
 
@@ -14,12 +14,19 @@ use crate::{Matcher, live::Opening};
 /// Events matched against resumed subscriptions under one hold of the lock.
 const SLICE_EVENTS: usize = 256;
 
+/// Values of filters filed before others get their turn: some milliseconds. A gateway may bring
+/// millions.
+const SLICE_VALUES: usize = 4_096;
+
 /// Batches before the first missing one that are looked at, so that an event that was announced
 /// there is known when a worker announced it again.
 const LOOK_BACK: u64 = 64;
 
 /// Reads of the stream that may fail one after another before the subscriptions are given up.
 const READ_FAILURES_MAX: u32 = 5;
+
+/// Pause after a failed reading; longer after each further one.
+const READ_PAUSE: Duration = Duration::from_millis(100);
 
 /// Subscriptions on their way into the index.
 struct Resuming {
@@ -38,6 +45,7 @@ impl<S: EventStore> Matcher<S> {
             return Err(Refusal::error("the relay is behind, try again"));
         }
         let mut resuming = self.begin(resume);
+        self.file(&mut resuming).await;
         let result = self.catch_up(&mut resuming).await;
         if result.is_err() {
             let mut live = self.link().live.lock();
@@ -50,7 +58,7 @@ impl<S: EventStore> Matcher<S> {
         result
     }
 
-    /// Takes the slots, so that a close is noticed, and files the filters aside.
+    /// Takes the slots, so that a close is noticed.
     fn begin(&self, resume: Resume) -> Resuming {
         let mut resuming = Resuming {
             openings: HashMap::with_capacity(resume.subscriptions.len()),
@@ -63,11 +71,10 @@ impl<S: EventStore> Matcher<S> {
         for resumed in &resuming.subscriptions {
             let (free, opening) = live.take(resumed.slot, resumed.connection);
             live.know(resumed.connection, &resumed.reader);
+            live.mute(resumed.slot);
             if free {
                 self.metrics().subscriptions.inc();
             }
-            let slot = heliograph_subscriptions::Slot(resumed.slot.0);
-            resuming.index.insert(slot, &resumed.filters);
             resuming.openings.insert(resumed.slot, opening);
         }
         drop(live);
@@ -75,6 +82,29 @@ impl<S: EventStore> Matcher<S> {
             .resumed
             .inc_by(resuming.subscriptions.len() as u64);
         resuming
+    }
+
+    /// Files the filters, aside and in the index, where they are mute. One subscription under one
+    /// hold of the lock: others are served meanwhile.
+    async fn file(&self, resuming: &mut Resuming) {
+        let mut values = 0;
+        for resumed in &resuming.subscriptions {
+            let slot = heliograph_subscriptions::Slot(resumed.slot.0);
+            resuming.index.insert(slot, &resumed.filters);
+            if let Some(opening) = resuming.openings.get(&resumed.slot) {
+                let mut live = self.link().live.lock();
+                live.listen_if_open(resumed.slot, *opening, &resumed.filters);
+            }
+            values += 1 + resumed
+                .filters
+                .iter()
+                .map(Filter::value_count)
+                .sum::<usize>();
+            if values >= SLICE_VALUES {
+                values = 0;
+                tokio::task::yield_now().await;
+            }
+        }
     }
 
     /// Delivers from memory what is there, and what is older from the stream.
@@ -93,7 +123,7 @@ impl<S: EventStore> Matcher<S> {
                 none => none.insert(self.look_back(resuming.position.number).await),
             };
             match (self.link().progress.history)(resuming.position.number).await {
-                Ok(batches) => {
+                Ok(batches) if !batches.is_empty() => {
                     failures = 0;
                     for (number, changes) in batches {
                         self.replay_batch(resuming, number, changes, seen);
@@ -105,30 +135,37 @@ impl<S: EventStore> Matcher<S> {
                         "the relay can't go on from there, ask again",
                     ));
                 }
-                Err(error) => {
+                failed => {
                     failures += 1;
+                    // It had newer ones: a server that knows of none is behind.
+                    let error = failed.err().unwrap_or(BusError::TimedOut);
                     tracing::warn!(%error, failures, "failed to read the stream of commits");
                     if failures > READ_FAILURES_MAX {
                         return Err(error.into());
                     }
+                    tokio::time::sleep(READ_PAUSE * failures).await;
                 }
             }
         }
     }
 
-    /// Delivers some events from memory; the last of them together with the move into the index,
-    /// so that nothing comes in between. `None` if memory doesn't go back that far.
+    /// Delivers some events from memory, but for what has been beaten since; the last of them and the
+    /// end of silence in one step, so that nothing comes in between. `None` if memory doesn't go back
+    /// that far.
     fn replay_slice(&self, resuming: &mut Resuming) -> Option<bool> {
         let mut live = self.link().live.lock();
         let (entries, all) = live.replay.after(resuming.position, SLICE_EVENTS)?;
         for (place, event) in entries {
-            self.replay_event(&live, resuming, place, &event);
+            if self.recent().beats(&event) {
+                resuming.position = resuming.position.max(place);
+            } else {
+                self.replay_event(&live, resuming, place, &event);
+            }
         }
         if all {
-            for resumed in &resuming.subscriptions {
-                let opening = resuming.openings.get(&resumed.slot);
-                if opening.is_some_and(|opening| live.is_open(resumed.slot, *opening)) {
-                    live.listen(resumed.slot, &resumed.filters);
+            for (slot, opening) in &resuming.openings {
+                if live.is_open(*slot, *opening) {
+                    live.unmute(*slot);
                 }
             }
         }

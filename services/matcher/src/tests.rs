@@ -28,7 +28,7 @@ struct Bed {
     store: MemoryStore,
     matcher: Arc<Matcher<MemoryStore>>,
     delivered: Delivered,
-    commits: Mutex<u64>,
+    commits: Arc<Mutex<u64>>,
     history: Arc<History>,
 }
 
@@ -74,6 +74,8 @@ impl Bed {
             readings: watch::Sender::new(0),
         });
         let read = Arc::clone(&history);
+        let commits = Arc::<Mutex<u64>>::default();
+        let newest = Arc::clone(&commits);
         let delivered = Delivered::default();
         let sink = Arc::clone(&delivered);
         let matcher = Matcher::new(
@@ -85,7 +87,10 @@ impl Bed {
                 }
             }),
             Progress {
-                newest: Box::new(|| Box::pin(async { Ok(CommitNumber::default()) })),
+                newest: Box::new(move || {
+                    let newest = CommitNumber(*newest.lock());
+                    Box::pin(async move { Ok(newest) })
+                }),
                 horizon: Box::new(|| Some(CommitNumber::default())),
                 history: Box::new(move |after| {
                     let history = Arc::clone(&read);
@@ -98,7 +103,7 @@ impl Bed {
             store,
             matcher,
             delivered,
-            commits: Mutex::new(0),
+            commits,
             history,
         }
     }

@@ -171,7 +171,10 @@ fn many_who_ask_for_the_newest_share_few_requests() {
         let answers = soon("answers", asking).await;
         assert!(answers.iter().all(|answer| *answer == Ok(number)));
         let requests = bed.metric("newest_requests_total");
-        assert!((1.0..=5.0).contains(&requests), "{requests} requests");
+        assert!(
+            (1.0..=50.0).contains(&requests),
+            "{requests} requests for 1,000"
+        );
     });
 }
 

@@ -6,7 +6,9 @@ use heliograph_bus::{
     Bus as _, Committed, Feed as _, FeedItem, Intake as _, IntakeItem as _,
     conformance::{all, note, receipt, soon},
 };
-use heliograph_bus_nats::{Durability, Lease, LinkState, NatsOptions, Role, StreamStorage};
+use heliograph_bus_nats::{
+    Durability, FeedError, Lease, LinkState, NatsOptions, Role, StreamStorage,
+};
 use heliograph_protocol::{EventId, Outcome};
 use heliograph_sandbox::nats::{Nats, NatsOptions as ServerOptions};
 use tokio::{
@@ -28,6 +30,7 @@ fn on(servers: &Nats, replicas: usize) -> NatsOptions {
     NatsOptions {
         servers: servers.urls(),
         storage: StreamStorage::File,
+        committed_storage: StreamStorage::File,
         replicas,
         ..options()
     }
@@ -153,6 +156,29 @@ fn a_feed_goes_on_where_it_was_when_the_server_restarts() {
             read_one(&mut expected).await;
         }
         assert_eq!(bed.metric("feed_gaps_total"), 0.0);
+    });
+}
+
+#[test]
+fn a_feed_ends_when_the_stream_was_made_anew_under_the_same_numbers() {
+    block_on(async {
+        let servers = start(1);
+        let options = NatsOptions {
+            committed_storage: StreamStorage::Memory,
+            ..on(&servers, 1)
+        };
+        let bed = Bed::open(options).await;
+        let mut feed = bed.feed();
+        bed.commit(vec![Committed::Winner(note(0))]).await.unwrap();
+        assert!(soon("a commit", feed.next()).await.is_some());
+        servers.kill(0);
+        restart(&servers, 0).await;
+        for n in 1..4 {
+            bed.commit(vec![Committed::Winner(note(n))]).await.unwrap();
+        }
+        assert!(soon("the end", feed.next()).await.is_none());
+        let gap = matches!(bed.feed_error(), Some(FeedError::Gap { expected: 2, .. }));
+        assert!(gap, "{:?}", bed.feed_error());
     });
 }
 

@@ -247,23 +247,29 @@ impl Service {
     ) -> Result<usize, NotRead> {
         let numbers = self.sessions.numbers();
         let reader = Arc::new(Reader::try_from(resumed.reader.unwrap_or_default())?);
-        let connection = session.connection(numbers, resumed.connection, opening);
-        session.authenticate(numbers, &*self.requests, resumed.connection, &reader);
+        let mut taken = Vec::with_capacity(resumed.subscriptions.len());
         let mut bytes = 0;
         for subscription in resumed.subscriptions {
             bytes += subscription.filters.len();
             let filters = read_filters(subscription.filters)?;
             match session.begin(numbers, subscription.slot, subscription.request, opening) {
-                Ok(slot) => subscriptions.push(Resumed {
-                    slot,
-                    connection,
-                    filters,
-                    reader: Arc::clone(&reader),
-                }),
+                Ok(slot) => taken.push((slot, filters)),
                 Err(NotOpened::Late) if !session.is_over() => {}
                 Err(error) => return Err(error.into()),
             }
         }
+        if taken.is_empty() {
+            // Nobody would say again that it is over.
+            return Ok(bytes);
+        }
+        let connection = session.connection(numbers, resumed.connection, opening);
+        session.authenticate(numbers, &*self.requests, resumed.connection, &reader);
+        subscriptions.extend(taken.into_iter().map(|(slot, filters)| Resumed {
+            slot,
+            connection,
+            filters,
+            reader: Arc::clone(&reader),
+        }));
         Ok(bytes)
     }
 }

@@ -165,6 +165,7 @@ impl<B: Bus> Session<B> {
         work: &mut Work,
     ) -> Closed {
         let mut phase = self.gateway.shutdown.watch();
+        let mut networks = self.gateway.networks.subscribe();
         let mut drain_at = None;
         let mut heard = Instant::now();
         let timer = tokio::time::sleep(options.limits.ping_interval);
@@ -208,6 +209,8 @@ impl<B: Bus> Session<B> {
                     drain_at = Some(at);
                     timer.as_mut().reset(at.into());
                 }
+                // The top of the loop looks at what it says; the gateway lives as long as this.
+                _ = networks.changed() => {}
                 () = socket.readable(), if reading => {
                     let mut finished = false;
                     let take = |chunk: &mut [u8]| {

@@ -10,10 +10,11 @@ use anyhow::Context;
 use heliograph_bus::Deliver;
 use heliograph_bus_nats::{Lease, NatsBus, Role};
 use heliograph_config::Loaded;
+use heliograph_control::ControlState;
 use heliograph_gateway::{Gateway, Hub, Known, Verified};
 use heliograph_lifecycle::{Phase, Signals, StopPlan, Tasks, stop};
 use heliograph_link::{Client, ClientMetrics};
-use heliograph_policy::LiveControl;
+use heliograph_policy::{LiveControl, NetworkSet};
 use heliograph_verify::Verifier;
 use tokio::{net::TcpListener, sync::watch};
 
@@ -36,9 +37,16 @@ pub(super) async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()>
         .local_addr()
         .context("the listener has no address")?;
     let mut node = Node::start(&loaded).await?;
-    let (control, _state) = node.control().await?;
+    let (control, state) = node.control().await?;
     let edge = Tasks::new();
     let gateway = connect(&mut node, &control, &edge)?;
+    node.background.spawn(
+        "networks",
+        until_stopped(
+            node.shutdown.clone(),
+            follow_networks(Arc::clone(&gateway), state),
+        ),
+    );
     let lease = node.bus.join(Lease {
         role: Role::Gateway,
         name: node.name.clone(),
@@ -84,6 +92,21 @@ pub(super) async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()>
         "stopped"
     );
     Ok(())
+}
+
+/// Has open connections looked at whenever other networks are banned.
+async fn follow_networks(
+    gateway: Arc<Gateway<NatsBus>>,
+    mut control: watch::Receiver<ControlState>,
+) {
+    let mut banned = NetworkSet::default();
+    while control.changed().await.is_ok() {
+        let rules = Arc::clone(&control.borrow_and_update().rules);
+        if rules.networks_banned != banned {
+            banned = rules.networks_banned.clone();
+            gateway.networks_changed();
+        }
+    }
 }
 
 /// Puts the gateway together and follows the matchers.

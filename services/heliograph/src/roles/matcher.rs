@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use heliograph_bus::Requests;
+use heliograph_bus::{Bus, CommitNumber, Requests};
 use heliograph_bus_nats::{Lease, Membership, Role};
 use heliograph_config::Loaded;
 use heliograph_lifecycle::{Signals, StopPlan, Tasks, stop};
@@ -44,6 +44,9 @@ pub(super) async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()>
     let (control, _state) = node.control().await?;
     let parts = connect(&mut node, &control).await?;
     let (edge, matching) = (Tasks::new(), Tasks::new());
+    // Before the feed begins: whatever it doesn't bring up to here is no longer kept.
+    let newest = node.bus.newest().await;
+    let newest = newest.context("can't learn how far the stream of commits is")?;
     let feed = heliograph_matcher::run(Arc::clone(&parts.matcher), node.bus.clone());
     let mut following = matching.spawn("matcher", feed);
     node.needs("matcher", &matching);
@@ -74,7 +77,7 @@ pub(super) async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()>
         ready: false,
     });
     let lease = Arc::new(lease.await.context("can't join the cluster")?);
-    begin_work(&node, &parts.recent, &lease, caught_up);
+    begin_work(&node, &parts, &lease, caught_up, newest);
     let _admin = node.admin()?;
     tracing::info!(node = %node.name, %address, "matcher started");
 
@@ -136,15 +139,19 @@ async fn connect(node: &mut Node, control: &LiveControl) -> anyhow::Result<Parts
 /// the database beside. Not before, so that what the stream still announces is known from there.
 fn begin_work(
     node: &Node,
-    recent: &Recent<ScyllaStore>,
+    parts: &Parts,
     lease: &Arc<Membership>,
     mut caught_up: tokio::sync::watch::Receiver<bool>,
+    newest: CommitNumber,
 ) {
-    let (recent, lease) = (recent.clone(), Arc::clone(lease));
+    let (matcher, recent) = (Arc::clone(&parts.matcher), parts.recent.clone());
+    let lease = Arc::clone(lease);
     let work = async move {
         if caught_up.wait_for(|caught_up| *caught_up).await.is_err() {
             return;
         }
+        matcher.begin_after(newest);
+        drop(matcher);
         lease.set_ready(true);
         drop(lease);
         warm_up(recent).await;

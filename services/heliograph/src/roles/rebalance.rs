@@ -17,21 +17,30 @@ const LOOK: Duration = Duration::from_millis(100);
 /// its lease for some seconds more.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// How long a matcher that could not be reached is passed over while there are others.
+/// How long a matcher that could not be reached is passed over while there are others: twice as
+/// long each time, since each try takes the gateway away from one that works.
 const PASSED_OVER: Duration = Duration::from_secs(10);
+const PASSED_OVER_MAX: Duration = Duration::from_mins(5);
 
 /// What the choice depends on.
 #[derive(Debug, Default)]
 struct Choice {
     gateway: String,
     ready: Vec<Target>,
-    /// Matchers that could not be reached, and until when they are passed over.
-    failed: HashMap<Target, Instant>,
+    /// Matchers that could not be reached since they came.
+    failed: HashMap<Target, Failed>,
     current: Option<Target>,
     /// Since when there has been no session with the current one.
     away_since: Option<Instant>,
     /// Since when another one would be better.
     better_since: Option<Instant>,
+}
+
+/// Until when a matcher is passed over, and how long that is.
+#[derive(Debug, Clone, Copy)]
+struct Failed {
+    until: Instant,
+    wait: Duration,
 }
 
 /// Chooses for ever; `is_connected` says whether there is a session with the chosen one.
@@ -69,18 +78,10 @@ pub(super) async fn follow(
 impl Choice {
     /// Looks at the situation once. Whether another matcher was chosen.
     fn look(&mut self, connected: bool, now: Instant) -> bool {
-        self.failed.retain(|_, until| *until > now);
-        if connected || self.current.is_none() {
-            self.away_since = None;
-        } else if now - *self.away_since.get_or_insert(now) >= PATIENCE {
-            self.failed.extend(
-                self.current
-                    .clone()
-                    .map(|target| (target, now + PASSED_OVER)),
-            );
-            self.away_since = None;
-        }
-        let best = self.best();
+        let ready = &self.ready;
+        self.failed.retain(|target, _| ready.contains(target));
+        self.note(connected, now);
+        let best = self.best(now);
         if best == self.current {
             self.better_since = None;
             return false;
@@ -99,15 +100,41 @@ impl Choice {
         true
     }
 
-    /// The best of those that didn't fail lately; if all did, the best of all.
-    fn best(&self) -> Option<Target> {
+    /// Notes whether the current one can be reached.
+    fn note(&mut self, connected: bool, now: Instant) {
+        let Some(current) = &self.current else {
+            self.away_since = None;
+            return;
+        };
+        if connected {
+            self.failed.remove(current);
+            self.away_since = None;
+        } else if now - *self.away_since.get_or_insert(now) >= PATIENCE {
+            let before = self.failed.get(current);
+            let wait = before.map_or(PASSED_OVER, |failed| failed.wait * 2);
+            let wait = wait.min(PASSED_OVER_MAX);
+            let until = now + wait;
+            self.failed.insert(current.clone(), Failed { until, wait });
+            self.away_since = None;
+        }
+    }
+
+    /// The best of those that didn't fail lately; if all did, the one whose turn comes first.
+    fn best(&self, now: Instant) -> Option<Target> {
+        let passed_over = |target: &Target| {
+            let failed = self.failed.get(target);
+            failed.is_some_and(|failed| failed.until > now)
+        };
         let ready = self.ready.iter();
         let left: Vec<Target> = ready
-            .filter(|target| !self.failed.contains_key(target))
+            .filter(|target| !passed_over(target))
             .cloned()
             .collect();
-        let among = if left.is_empty() { &self.ready } else { &left };
-        rendezvous(&self.gateway, among).cloned()
+        let next = || {
+            let until = |target: &&Target| self.failed.get(*target).map(|failed| failed.until);
+            self.ready.iter().min_by_key(until)
+        };
+        rendezvous(&self.gateway, &left).or_else(next).cloned()
     }
 }
 
@@ -159,6 +186,49 @@ mod tests {
         assert!(!choice.look(true, later), "it works: no hurry");
         assert!(choice.look(true, later + MOVE_AFTER));
         assert_eq!(choice.current, Some(first));
+    }
+
+    #[test]
+    fn a_matcher_that_can_never_be_reached_is_tried_less_and_less() {
+        let (mut choice, first, second) = choice(&["a", "b"]);
+        let mut now = Instant::now();
+        let mut last = now;
+        let mut waits = Vec::new();
+        choice.look(false, now);
+        while waits.len() < 8 {
+            now += LOOK;
+            let unreachable = choice.current.as_ref() == Some(&first);
+            if choice.look(!unreachable, now) && unreachable {
+                assert_eq!(choice.current, second);
+                waits.push((now - last).as_secs());
+                last = now;
+            }
+        }
+        // Besides the time for which it has to be the better one.
+        assert_eq!(waits[1..4], [13, 23, 43]);
+        assert!(waits[7] >= PASSED_OVER_MAX.as_secs(), "{waits:?}");
+        let ready = std::mem::take(&mut choice.ready);
+        choice.look(false, now);
+        choice.ready = ready;
+        assert!(choice.look(false, now));
+        assert_eq!(choice.current, Some(first), "it has come anew");
+    }
+
+    #[test]
+    fn where_none_can_be_reached_all_are_tried_in_turn() {
+        let (mut choice, first, _) = choice(&["a", "b"]);
+        let mut now = Instant::now();
+        let mut tried = Vec::new();
+        for _ in 0..200 {
+            choice.look(false, now);
+            tried.push(choice.current == Some(first.clone()));
+            now += PATIENCE;
+        }
+        let late = &tried[100..];
+        assert!(
+            late.chunks(4)
+                .all(|some| some.contains(&true) && some.contains(&false))
+        );
     }
 
     #[test]

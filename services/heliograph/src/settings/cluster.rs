@@ -169,9 +169,8 @@ pub(crate) fn replication(config: &Config) -> anyhow::Result<scylla::Replication
     let section = &config.scylla;
     let copies = |copies: u32| u8::try_from(copies).context("too many copies");
     if section.replication.is_empty() {
-        return Ok(scylla::Replication::Simple(copies(
-            section.replication_factor,
-        )?));
+        let factor = copies(section.replication_factor)?;
+        return Ok(scylla::Replication::EachDatacenter(factor));
     }
     let by_name = section.replication.iter();
     let by_name = by_name.map(|of| Ok((of.datacenter.clone(), copies(of.replicas)?)));

@@ -137,3 +137,79 @@ async fn an_event_that_another_worker_stored_is_delivered_once() {
     again(3, Committed::Again);
     assert_eq!(*bed.delivered.lock(), [(Arc::clone(&note), vec![Slot(0)])]);
 }
+
+#[tokio::test]
+async fn what_was_beaten_meanwhile_is_left_out_whether_it_comes_from_memory_or_from_the_stream() {
+    for bed in [Bed::new(), forgetful()] {
+        let (old, new) = (event(1, 10, 0, &[], "old"), event(1, 11, 0, &[], "new"));
+        let note = event(1, 12, 1, &[], "to be deleted");
+        let deletion = event(1, 13, 5, &[&["e", &note.id().to_hex()]], "");
+        for event in [&old, &note, &new, &deletion] {
+            bed.publish(event).await;
+        }
+        bed.matcher.resume(resume(0, "{}")).await.unwrap();
+        check(&bed, &[&new, &deletion]);
+    }
+}
+
+#[tokio::test]
+async fn many_subscriptions_that_go_on_hold_nobody_up() {
+    let bed = Bed::new();
+    notes(&bed, 2).await;
+    let authors = (0..500).map(|n| format!(r#""{n:064x}""#));
+    let authors = authors.collect::<Vec<_>>().join(",");
+    let mut many = resume(1, "{}");
+    let mine = many.subscriptions.remove(0);
+    for slot in 100..200 {
+        // Each its own list.
+        let feed = format!(r#"{{"authors":["{slot:0>64}",{authors}],"kinds":[1]}}"#);
+        many.subscriptions.push(Resumed {
+            slot: Slot(slot),
+            filters: vec![Filter::parse(&feed).unwrap()],
+            ..mine.clone()
+        });
+    }
+    many.subscriptions.push(mine);
+    let live = event(1, 99, 1, &[], "live");
+    let resuming = bed.matcher.resume(many);
+    // Published while the filters are being filed: delivered to the resumed ones in its turn.
+    let publish = async {
+        let filed = bed.matcher.index_stats().subscriptions;
+        bed.publish(&live).await;
+        filed
+    };
+    let (resumed, filed) = tokio::join!(resuming, publish);
+    resumed.unwrap();
+    assert!((1..100).contains(&filed), "{filed} were filed in one go");
+    let delivered = bed.delivered.lock().clone();
+    let delivered: Vec<_> = delivered.iter().map(|(event, _)| event.content()).collect();
+    assert_eq!(delivered, ["2", "live"]);
+    bed.publish(&event(1, 100, 1, &[], "later")).await;
+    assert_eq!(bed.delivered.lock().len(), 3);
+}
+
+#[tokio::test]
+async fn a_matcher_that_begins_after_a_quiet_time_answers_and_takes_over() {
+    let bed = Bed::new();
+    bed.matcher.begin_after(CommitNumber(1_000));
+    *bed.commits.lock() = 1_000;
+    bed.req(&["{}"], anyone()).await;
+    bed.matcher.close(Slot(0));
+    bed.matcher.resume(resume(1_000, "{}")).await.unwrap();
+    let note = event(1, 10, 1, &[], "note");
+    bed.publish(&note).await;
+    check(&bed, &[&note]);
+    bed.matcher.begin_after(CommitNumber(1_000));
+    assert_eq!(*bed.matcher.applied().borrow(), CommitNumber(1_001));
+    let older = bed.matcher.resume(resume(999, "{}"));
+    assert_eq!(older.await.unwrap_err().prefix, Prefix::Error);
+}
+
+#[tokio::test]
+async fn a_stream_that_was_made_anew_is_no_ground_for_an_answer() {
+    let bed = Bed::new();
+    notes(&bed, 3).await;
+    *bed.commits.lock() = 2;
+    let asked = bed.matcher.open(Bed::open(&["{}"], anyone())).await;
+    assert_eq!(asked.err(), Some(BusError::NoMatcher));
+}
