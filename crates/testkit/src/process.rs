@@ -102,7 +102,8 @@ const SETTINGS: [&str; 3] = [
 ];
 
 /// The binary, without the options that the environment holds for the tests.
-pub(crate) fn command() -> Command {
+#[must_use]
+pub fn command() -> Command {
     let mut command = Command::new(binary());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("HELIOGRAPH_") {
@@ -237,12 +238,31 @@ impl Relay {
         relay
     }
 
+    /// Starts one more gateway of a cluster that has these settings, `key=value`, on the
+    /// conformance configuration.
+    ///
+    /// # Panics
+    ///
+    /// If it isn't up within [`PATIENCE`].
+    #[must_use]
+    #[track_caller]
+    pub fn gateway(settings: &[String]) -> Self {
+        let mut command = command();
+        command.arg("gateway");
+        let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+        Self::run(command, Path::new(""), &conformance_config(), &settings)
+    }
+
     #[track_caller]
     fn launch(data: &Path, config: &Path, settings: &[&str]) -> Self {
         let mut command = command();
-        command
-            .args(["--listen", "127.0.0.1:0", "--data"])
-            .arg(data);
+        command.arg("--data").arg(data);
+        Self::run(command, data, config, settings)
+    }
+
+    #[track_caller]
+    fn run(mut command: Command, data: &Path, config: &Path, settings: &[&str]) -> Self {
+        command.args(["--listen", "127.0.0.1:0"]);
         command.arg("--config").arg(config);
         for setting in SETTINGS.iter().chain(settings) {
             command.args(["--set", setting]);
@@ -283,7 +303,7 @@ impl Relay {
         format!("ws://{}", self.address)
     }
 
-    /// Its data directory.
+    /// Its data directory; empty for a gateway, which has none.
     #[must_use]
     pub fn data(&self) -> &Path {
         &self.data

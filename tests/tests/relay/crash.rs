@@ -90,7 +90,7 @@ fn event(key: &Key, round: usize, number: usize) -> Event {
 fn check_there(relay: &Relay, accepted: &BTreeMap<usize, Vec<String>>, rounds: &[usize]) {
     for round in rounds {
         let ids = &accepted[round];
-        let found = stored_of(relay, ids);
+        let found = stored_of(&mut relay.client(), ids);
         let lost: Vec<&String> = ids.iter().filter(|id| !found.contains(*id)).collect();
         assert!(
             lost.is_empty(),

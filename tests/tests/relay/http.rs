@@ -1,5 +1,7 @@
 //! What the relay's URL says over HTTP: the information document (NIP-11) and the landing page.
 
+use std::net::SocketAddr;
+
 use heliograph_testkit::{
     http::{Response, request},
     process::Relay,
@@ -11,12 +13,13 @@ const DOCUMENT: &str = "application/nostr+json";
 /// The information document.
 #[track_caller]
 pub(crate) fn document(relay: &Relay) -> Value {
-    let response = request(
-        relay.address(),
-        "GET",
-        "/",
-        &[&format!("Accept: {DOCUMENT}")],
-    );
+    document_at(relay.address())
+}
+
+/// The information document of whoever listens here.
+#[track_caller]
+pub(crate) fn document_at(address: SocketAddr) -> Value {
+    let response = request(address, "GET", "/", &[&format!("Accept: {DOCUMENT}")]);
     assert_eq!(response.status, 200, "{}", response.text());
     serde_json::from_str(response.text()).unwrap()
 }

@@ -11,6 +11,7 @@
 
 mod auth;
 mod clients;
+mod cluster;
 mod crash;
 mod deflate;
 mod handshake;
@@ -23,6 +24,7 @@ mod oracle;
 mod private;
 mod reading;
 mod real_events;
+mod scenarios;
 mod shutdown;
 mod support;
 mod tools;

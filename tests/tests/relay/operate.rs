@@ -7,7 +7,10 @@ use heliograph_testkit::{PATIENCE, http::request, keys::Key, process::Relay};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::{http::document, support::now};
+use crate::{
+    http::document,
+    support::{metric, now},
+};
 
 /// Where the admin listener is, as the log says.
 #[track_caller]
@@ -21,15 +24,6 @@ fn admin(relay: &Relay) -> SocketAddr {
         .next()
         .unwrap_or_else(|| panic!("no admin listener: {log}"));
     line["addr"].as_str().unwrap().parse().unwrap()
-}
-
-#[track_caller]
-fn metric(text: &str, series: &str) -> f64 {
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(&format!("{series} ")));
-    let value = line.unwrap_or_else(|| panic!("no series {series}"));
-    value.split(' ').next().unwrap().parse().unwrap()
 }
 
 #[test]

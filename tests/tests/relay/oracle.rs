@@ -10,14 +10,14 @@ use heliograph_store::{Budget, End, EventStore, MemoryStore, Scan, ScanRequest};
 use heliograph_testkit::{client::Client, keys::Key, process::Relay};
 use serde_json::{Value, json};
 
-use crate::support::{Random, drain, id_set, ids, open_fence};
+use crate::support::{Connect, Random, drain, id_set, ids, open_fence, settle};
 
 const FILTERS: usize = 200;
 const EVENTS: usize = 600;
 const AUTHORS: usize = 6;
 
 /// All of a filter's matches go out: this tests matching, `limits.rs` the caps.
-const SETTINGS: [&str; 4] = [
+pub(crate) const SETTINGS: [&str; 4] = [
     "gateway.limit_max=10000",
     "gateway.limit_default=10000",
     "gateway.subscriptions_max=300",
@@ -171,8 +171,8 @@ impl World {
     }
 
     /// A connection that may see the private messages of all authors.
-    fn client(&self, relay: &Relay) -> Client {
-        let mut client = relay.client();
+    fn client(&self, connect: Connect<'_>) -> Client {
+        let mut client = connect();
         for key in &self.keys {
             client.authenticate(key);
         }
@@ -181,13 +181,13 @@ impl World {
 }
 
 /// The memory store, asked in the words of a REQ.
-struct Oracle {
+pub(crate) struct Oracle {
     store: MemoryStore,
     runtime: tokio::runtime::Runtime,
 }
 
 impl Oracle {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();
@@ -198,7 +198,7 @@ impl Oracle {
     }
 
     /// Merges one event; whether it is new and visible.
-    fn write(&self, event: &Event) -> bool {
+    pub(crate) fn write(&self, event: &Event) -> bool {
         let outcomes = self
             .runtime
             .block_on(self.store.write(vec![Arc::new(event.clone())]));
@@ -206,7 +206,7 @@ impl Oracle {
     }
 
     /// The stored answer in its order.
-    fn answer(&self, filters: &[Value]) -> Vec<Event> {
+    pub(crate) fn answer(&self, filters: &[Value]) -> Vec<Event> {
         let mut events = Vec::new();
         for filter in filters {
             let mut left = filter["limit"].as_u64().unwrap_or(u64::MAX);
@@ -257,9 +257,14 @@ fn matches(filters: &[Value], event: &Event) -> bool {
 
 #[test]
 fn stored_answers_are_the_oracle_s() {
-    let mut world = World::new(Random::from_environment());
     let relay = Relay::with(&SETTINGS);
-    let mut client = world.client(&relay);
+    check_stored(&|| relay.client());
+}
+
+#[track_caller]
+pub(crate) fn check_stored(connect: Connect<'_>) {
+    let mut world = World::new(Random::from_environment());
+    let mut client = world.client(connect);
     let oracle = Oracle::new();
     for event in &world.events {
         let stored = oracle.write(event);
@@ -271,21 +276,28 @@ fn stored_answers_are_the_oracle_s() {
             event.as_str()
         );
     }
+    settle(&mut client);
+    let mut reader = world.client(connect);
     for mut filters in world.reqs() {
         if world.random.once_in(3) {
             filters[0]["limit"] = world.random.below(40).into();
         }
         let want = oracle.answer(&filters);
-        assert_eq!(client.query(&filters).ids(), ids(&want), "{filters:?}");
+        assert_eq!(reader.query(&filters).ids(), ids(&want), "{filters:?}");
     }
 }
 
 #[test]
 fn live_answers_are_the_oracle_s() {
-    let mut world = World::new(Random::from_environment());
     let relay = Relay::with(&SETTINGS);
+    check_live(&|| relay.client());
+}
+
+#[track_caller]
+pub(crate) fn check_live(connect: Connect<'_>) {
+    let mut world = World::new(Random::from_environment());
     // One connection, which sees its own writes at once (R01-57).
-    let mut client = world.client(&relay);
+    let mut client = world.client(connect);
     open_fence(&mut client);
     let oracle = Oracle::new();
     // Each subscription is opened before a random write.
@@ -315,7 +327,7 @@ fn live_answers_are_the_oracle_s() {
         }
     }
     let mut got: Vec<Vec<String>> = vec![Vec::new(); FILTERS];
-    for (sub, event) in drain(&mut client, &mut relay.client()) {
+    for (sub, event) in drain(&mut client, &mut connect()) {
         let sub: usize = sub.parse().unwrap();
         // The fence itself matches filters without conditions.
         if event.kind().as_u16() != crate::support::FENCE_KIND {
@@ -329,8 +341,13 @@ fn live_answers_are_the_oracle_s() {
 
 #[test]
 fn answers_under_concurrent_writes_end_up_as_the_oracle_s() {
-    let mut world = World::new(Random::from_environment());
     let relay = Relay::with(&SETTINGS);
+    check_concurrent(&|| relay.client());
+}
+
+#[track_caller]
+pub(crate) fn check_concurrent(connect: Connect<'_>) {
+    let mut world = World::new(Random::from_environment());
     let oracle = Oracle::new();
     for event in &world.events {
         oracle.write(event);
@@ -348,12 +365,12 @@ fn answers_under_concurrent_writes_end_up_as_the_oracle_s() {
         world.random.shuffle(part);
     }
     let reqs = world.reqs();
-    let mut readers: Vec<Client> = (0..4).map(|_| world.client(&relay)).collect();
+    let mut readers: Vec<Client> = (0..4).map(|_| world.client(connect)).collect();
     readers.iter_mut().for_each(open_fence);
     let shares: Vec<&[Vec<Value>]> = reqs.chunks(FILTERS / 4).collect();
     let stored: Vec<Vec<Vec<Event>>> = thread::scope(|scope| {
         for part in &parts {
-            let mut writer = world.client(&relay);
+            let mut writer = world.client(connect);
             scope.spawn(move || {
                 for piece in part.chunks(10) {
                     piece.iter().for_each(|event| writer.send_event(event));
@@ -377,7 +394,7 @@ fn answers_under_concurrent_writes_end_up_as_the_oracle_s() {
             .map(|thread| thread.join().expect("a reader"))
             .collect()
     });
-    let mut client = world.client(&relay);
+    let mut client = world.client(connect);
     for ((reader, share), stored) in readers.iter_mut().zip(shares).zip(stored) {
         let live = drain(reader, &mut client);
         for (sub, filters) in share.iter().enumerate() {

@@ -10,22 +10,23 @@ use std::{
 use flate2::read::GzDecoder;
 use heliograph_protocol::Event;
 use heliograph_testkit::{
+    client::Client,
     process::{Relay, option},
     tool::tool,
 };
 use serde_json::json;
 
-const LINES: usize = 6_686;
+pub(crate) const LINES: usize = 6_686;
 
 /// What a relay without limits of age and size keeps of the file: what NIP-01 replaces, NIP-09
 /// deletes, NIP-40 ends and ephemeral kinds left out.
-const KEPT: usize = 6_063;
+pub(crate) const KEPT: usize = 6_063;
 
 /// How many of those are protected, so that only their author can hand them in (R70-1, R70-2).
-const PROTECTED: usize = 1;
+pub(crate) const PROTECTED: usize = 1;
 
 /// The file, or `None` after saying so.
-fn file() -> Option<PathBuf> {
+pub(crate) fn file() -> Option<PathBuf> {
     let path = option("HELIOGRAPH_REAL_EVENTS").map(PathBuf::from);
     if path.is_none() {
         println!("skipped: HELIOGRAPH_REAL_EVENTS is not set");
@@ -33,7 +34,7 @@ fn file() -> Option<PathBuf> {
     path
 }
 
-fn lines(path: &Path) -> Vec<String> {
+pub(crate) fn lines(path: &Path) -> Vec<String> {
     let file = std::fs::File::open(path).expect("HELIOGRAPH_REAL_EVENTS names a file");
     let mut text = String::new();
     GzDecoder::new(file)
@@ -45,7 +46,7 @@ fn lines(path: &Path) -> Vec<String> {
 }
 
 /// The wire form of each by id.
-fn by_id(lines: impl IntoIterator<Item = impl AsRef<str>>) -> BTreeMap<String, String> {
+pub(crate) fn by_id(lines: impl IntoIterator<Item = impl AsRef<str>>) -> BTreeMap<String, String> {
     let event = |line: &str| Event::parse(line).unwrap_or_else(|error| panic!("{error}: {line}"));
     let events = lines.into_iter().map(|line| event(line.as_ref()));
     events
@@ -110,16 +111,10 @@ fn importing_them_answers_every_line_and_keeps_what_the_rules_keep() {
     );
 }
 
-#[test]
-fn publishing_them_answers_every_event_and_keeps_what_the_rules_keep() {
-    let Some(path) = file() else { return };
-    let lines = lines(&path);
-    let all = by_id(&lines);
-    let directory = tempfile::tempdir().unwrap();
-    let data = directory.path().join("data");
-    let settings = ["gateway.message_bytes_max=1048576", "shutdown.drain_secs=0"];
-    let mut relay = Relay::on(&data, &settings);
-    let mut client = relay.client();
+/// Publishes every line and waits for every answer, of which only those to protected events may be
+/// for want of authentication.
+#[track_caller]
+pub(crate) fn publish(client: &mut Client, lines: &[String]) {
     let mut answers: BTreeMap<String, usize> = BTreeMap::new();
     for part in lines.chunks(200) {
         for line in part {
@@ -137,6 +132,25 @@ fn publishing_them_answers_every_event_and_keeps_what_the_rules_keep() {
         .iter()
         .filter(|(answer, _)| answer.starts_with("false auth-required: "));
     assert_eq!(refused.map(|(_, count)| count).sum::<usize>(), PROTECTED);
+    assert!(
+        !answers
+            .keys()
+            .any(|answer| answer.starts_with("false error: ")),
+        "some could not be stored"
+    );
+}
+
+#[test]
+fn publishing_them_answers_every_event_and_keeps_what_the_rules_keep() {
+    let Some(path) = file() else { return };
+    let lines = lines(&path);
+    let all = by_id(&lines);
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let settings = ["gateway.message_bytes_max=1048576", "shutdown.drain_secs=0"];
+    let mut relay = Relay::on(&data, &settings);
+    let mut client = relay.client();
+    publish(&mut client, &lines);
     // Some of the kept ones are private and not for this reader, hence the export.
     assert!(
         client

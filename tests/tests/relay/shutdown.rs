@@ -12,7 +12,7 @@ use heliograph_testkit::{
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{ids, notes, now};
+use crate::support::{notes, now, stored_of};
 
 /// Reads to the close frame and returns its code and what came before.
 #[track_caller]
@@ -26,23 +26,24 @@ fn to_the_end(client: &mut Client) -> (Vec<Reply>, u16) {
     }
 }
 
+/// Publishes, stops the relay once an EVENT is answered and others are on their way, and reads to the
+/// end: every EVENT answered or refused, a reason for every subscription, 1001. The ids accepted.
 #[track_caller]
-fn check_stop(signal: Signal) {
-    let directory = tempfile::tempdir().unwrap();
-    let data = directory.path().join("data");
-    let mut relay = Relay::on(&data, &["shutdown.drain_secs=1"]);
-    let mut reader = relay.client();
+pub(crate) fn check_drained(
+    mut reader: Client,
+    mut writer: Client,
+    key: &Key,
+    stop: impl FnOnce(),
+) -> Vec<String> {
     reader.req("one", &[json!({"kinds": [1], "limit": 0})]);
     reader.req("two", &[json!({"kinds": [2], "limit": 0})]);
-    let mut writer = relay.client();
-    let events: Vec<Event> = notes(&Key::nth(0), now(), 200);
+    let events: Vec<Event> = notes(key, now(), 200);
     for event in &events {
         writer.send_event(event);
     }
-    // Once the first is answered, others are on their way.
     let first = events[0].id().to_hex();
     assert!(writer.ok(&first).0);
-    relay.signal(signal);
+    stop();
     let (replies, code) = to_the_end(&mut writer);
     assert_eq!(code, 1001, "{replies:?}");
     let mut accepted = vec![first];
@@ -73,9 +74,19 @@ fn check_stop(signal: Signal) {
         };
         assert_eq!(text, "error: shutting down");
     }
+    accepted
+}
+
+#[track_caller]
+fn check_stop(signal: Signal) {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let mut relay = Relay::on(&data, &["shutdown.drain_secs=1"]);
+    let stop = || relay.signal(signal);
+    let accepted = check_drained(relay.client(), relay.client(), &Key::nth(0), stop);
     assert_eq!(relay.exit().code(), Some(0), "{}", relay.log());
     let relay = Relay::on(&data, &[]);
-    let found = crate::support::stored_of(&relay, &ids(&events));
+    let found = stored_of(&mut relay.client(), &accepted);
     for id in accepted {
         assert!(found.contains(&id), "{id} got OK true and is lost");
     }

@@ -6,12 +6,11 @@ use std::{
 };
 
 use heliograph_protocol::{Event, Timestamp};
-use heliograph_testkit::{
-    client::Client,
-    keys::Key,
-    process::{Relay, option},
-};
+use heliograph_testkit::{client::Client, keys::Key, process::option};
 use serde_json::{Value, json};
+
+/// Opens a connection to the relay under test: to one process, or to a cluster's next gateway.
+pub(crate) type Connect<'a> = &'a (dyn Fn() -> Client + Sync);
 
 /// The wall clock in Unix seconds.
 pub(crate) fn now() -> u64 {
@@ -91,6 +90,16 @@ pub(crate) fn id_set<'a>(events: impl IntoIterator<Item = &'a Event>) -> BTreeSe
     set
 }
 
+/// One number of a metrics page.
+#[track_caller]
+pub(crate) fn metric(page: &str, series: &str) -> f64 {
+    let mut lines = page.lines();
+    let value = lines.find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    let value = value.unwrap_or_else(|| panic!("no series {series} in\n{page}"));
+    let number = value.split(' ').next().unwrap_or_default();
+    number.parse().expect("a number")
+}
+
 /// Every value of an array.
 #[track_caller]
 pub(crate) fn array(value: &Value) -> &[Value] {
@@ -128,10 +137,9 @@ pub(crate) fn permutations<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
     all
 }
 
-/// Reads these ids back over a new connection, a few hundred at a time.
+/// Reads these ids back, a few hundred at a time.
 #[track_caller]
-pub(crate) fn stored_of(relay: &Relay, ids: &[String]) -> BTreeSet<String> {
-    let mut client = relay.client();
+pub(crate) fn stored_of(client: &mut Client, ids: &[String]) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for part in ids.chunks(200) {
         found.extend(client.query(&[json!({"ids": part})]).ids());
@@ -190,7 +198,12 @@ pub(crate) fn drain(client: &mut Client, publisher: &mut Client) -> Vec<(String,
     let mut before = Vec::new();
     loop {
         match client.next_reply() {
-            Reply::Event { sub, .. } if sub == "drained" => return before,
+            Reply::Event { sub, event } if sub == "drained" => {
+                // Other tests may put up fences in the same cluster.
+                if event == fence {
+                    return before;
+                }
+            }
             Reply::Event { sub, event } => before.push((sub, event)),
             Reply::Ok { .. } => {}
             other => client

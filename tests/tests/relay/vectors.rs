@@ -2,17 +2,11 @@
 
 use heliograph_protocol::Event;
 use heliograph_testkit::{
-    RELAY_URL,
-    client::{Client, End},
-    frame::Frame,
-    keys::Key,
-    process::Relay,
-    reply::Reply,
-    vectors,
+    RELAY_URL, client::Client, frame::Frame, keys::Key, process::Relay, reply::Reply, vectors,
 };
 use serde_json::{Value, json};
 
-use crate::support::{Random, array, event, now, permutations, settle, strings};
+use crate::support::{Connect, Random, array, event, now, settle, strings};
 
 /// What the wire says to a row of `events.jsonl`.
 #[derive(Debug, PartialEq, Eq)]
@@ -70,11 +64,17 @@ fn answer(client: &mut Client) -> Answer {
 #[test]
 fn every_event_gets_the_answer_of_its_row() {
     let relay = Relay::start();
+    check_answers(&|| relay.client());
+}
+
+/// Sends every row of `events.jsonl` to an empty relay.
+#[track_caller]
+pub(crate) fn check_answers(connect: Connect<'_>) {
     let mut rows: Vec<Value> = vectors::lines("events.jsonl");
     // Refused ones first: some carry the id of a valid one, and a duplicate may be answered
     // before the signature is checked (R01-16).
     rows.sort_by_key(|row| row["expect"] == "valid");
-    let mut client = relay.client();
+    let mut client = connect();
     let mut wrong = Vec::new();
     for row in &rows {
         client.socket.send(&Frame::text(message(row)));
@@ -86,7 +86,7 @@ fn every_event_gets_the_answer_of_its_row() {
             ));
         }
         if matches!(got, Answer::Close(_)) {
-            client = relay.client();
+            client = connect();
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -95,16 +95,24 @@ fn every_event_gets_the_answer_of_its_row() {
 #[test]
 fn every_valid_event_comes_back_with_what_was_hashed() {
     let relay = Relay::start();
-    let mut client = relay.client();
+    check_texts(&|| relay.client());
+}
+
+/// Sends every valid row of `events.jsonl` and reads it back over another connection.
+#[track_caller]
+pub(crate) fn check_texts(connect: Connect<'_>) {
+    let (mut client, mut reader) = (connect(), connect());
     let rows = vectors::lines("events.jsonl");
-    for row in rows.iter().filter(|row: &&Value| row["expect"] == "valid") {
+    let taken = |row: &&Value| row["expect"] == "valid";
+    for row in rows.iter().filter(taken) {
         client.socket.send(&Frame::text(message(row)));
         assert!(
             matches!(answer(&mut client), Answer::Ok { accepted: true, .. }),
             "{row}"
         );
         let hashed: Value = serde_json::from_str(row["canonical"].as_str().unwrap()).unwrap();
-        let stored = client.query(&[json!({"ids": [row["id"]]})]);
+        settle(&mut client);
+        let stored = reader.query(&[json!({"ids": [row["id"]]})]);
         let is_ephemeral = hashed[3]
             .as_u64()
             .is_some_and(|kind| (20_000..30_000).contains(&kind));
@@ -174,7 +182,7 @@ fn check_frame(client: &mut Client, row: &Value) {
 }
 
 /// Whether `text` begins with one of the prefixes, if there are any.
-fn begins_with_one(text: &str, prefixes: &Value) -> bool {
+pub(crate) fn begins_with_one(text: &str, prefixes: &Value) -> bool {
     prefixes.is_null()
         || strings(prefixes)
             .iter()
@@ -184,155 +192,20 @@ fn begins_with_one(text: &str, prefixes: &Value) -> bool {
 #[test]
 fn every_frame_gets_the_answer_of_its_row() {
     let relay = Relay::start();
+    check_frames(&|| relay.client());
+}
+
+/// Sends every row of `frames.jsonl` to an empty relay.
+#[track_caller]
+pub(crate) fn check_frames(connect: Connect<'_>) {
     let mut rows: Vec<Value> = vectors::lines("frames.jsonl");
     // Sync is not offered yet (NIP-77).
     rows.retain(|row| !row["rule"].as_str().unwrap().starts_with("R77"));
     // Refused ones first, since they share an id with an accepted one (R01-16).
     rows.sort_by_key(|row| row["expect"]["value"] == true);
     for row in rows {
-        check_frame(&mut relay.client(), &row);
+        check_frame(&mut connect(), &row);
     }
-}
-
-/// Which connection a scenario's next step uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Connection {
-    Same,
-    Another,
-}
-
-/// One scenario under way.
-struct Run<'a> {
-    relay: &'a Relay,
-    client: Client,
-    name: &'a str,
-    keys: Vec<Key>,
-}
-
-impl<'a> Run<'a> {
-    fn new(relay: &'a Relay, scenario: &'a Value) -> Self {
-        let name = scenario["name"].as_str().unwrap();
-        Self {
-            relay,
-            client: relay.client(),
-            name,
-            keys: Vec::new(),
-        }
-    }
-
-    /// Opens another connection, on which the same keys are authenticated.
-    fn move_on(&mut self) {
-        settle(&mut self.client);
-        self.client = self.relay.client();
-        for key in &self.keys {
-            self.client.authenticate(key);
-        }
-    }
-
-    #[track_caller]
-    fn step(&mut self, number: usize, step: &Value) {
-        if let Some(key) = step["auth"].as_u64() {
-            let key = Key::nth(usize::try_from(key).unwrap());
-            self.client.authenticate(&key);
-            self.keys.push(key);
-        } else if step["send"].is_object() {
-            let (accepted, text) = self.client.publish(&event(&step["send"]));
-            let agrees = step["ok"].is_null() || step["ok"] == accepted;
-            if !agrees || !begins_with_one(&text, &step["prefix_any"]) {
-                self.fail(number, step, &format!("OK {accepted} {text:?}"));
-            }
-        } else {
-            self.req(number, step);
-        }
-    }
-
-    #[track_caller]
-    fn req(&mut self, number: usize, step: &Value) {
-        let stored = self.client.query(array(&step["req"]));
-        let agrees = match (&stored.end, step["expect_closed"].as_str()) {
-            (End::Closed(text), Some(prefix)) => text.starts_with(&format!("{prefix}: ")),
-            (End::Eose(_), None) => stored.ids() == strings(&step["expect"]),
-            _ => false,
-        };
-        if !agrees {
-            self.fail(
-                number,
-                step,
-                &format!("{:?} {:?}", stored.ids(), stored.end),
-            );
-        }
-    }
-
-    #[track_caller]
-    fn fail(&self, number: usize, step: &Value, got: &str) -> ! {
-        let why = format!("{}, step {number}: {step}\ngot {got}", self.name);
-        self.client.socket.fail(&why)
-    }
-}
-
-fn scenarios() -> Vec<Value> {
-    vectors::lines("scenarios.jsonl")
-}
-
-fn replay_all(connection: Connection) {
-    for scenario in scenarios() {
-        let relay = Relay::start();
-        let mut run = Run::new(&relay, &scenario);
-        for (index, step) in array(&scenario["steps"]).iter().enumerate() {
-            if connection == Connection::Another {
-                run.move_on();
-            }
-            run.step(index + 1, step);
-        }
-    }
-}
-
-#[test]
-fn every_scenario_ends_as_written() {
-    replay_all(Connection::Same);
-}
-
-#[test]
-fn every_scenario_ends_as_written_with_each_step_on_another_connection() {
-    replay_all(Connection::Another);
-}
-
-/// The sends before the first REQ and the REQs that follow them, if nothing else comes before.
-fn permutable(scenario: &Value) -> Option<(&[Value], &[Value])> {
-    let steps = array(&scenario["steps"]);
-    let sends = steps
-        .iter()
-        .take_while(|step| step["send"].is_object())
-        .count();
-    let reqs = steps[sends..]
-        .iter()
-        .take_while(|step| step["req"].is_array())
-        .count();
-    let whole = sends > 1 && reqs > 0 && sends <= 5;
-    whole.then(|| (&steps[..sends], &steps[sends..sends + reqs]))
-}
-
-#[test]
-fn every_scenario_ends_the_same_in_every_order_of_its_events() {
-    let mut orders = 0;
-    for scenario in scenarios() {
-        let Some((sends, reqs)) = permutable(&scenario) else {
-            continue;
-        };
-        for order in permutations(sends) {
-            let relay = Relay::with(&["store.sync=none"]);
-            let mut run = Run::new(&relay, &scenario);
-            for step in &order {
-                // Which of them is refused depends on the order; what stays doesn't (CL-1).
-                run.client.publish(&event(&step["send"]));
-            }
-            for (index, step) in reqs.iter().enumerate() {
-                run.req(sends.len() + index + 1, step);
-            }
-            orders += 1;
-        }
-    }
-    assert!(orders > 100, "only {orders} orders were tried");
 }
 
 #[test]
@@ -352,17 +225,23 @@ fn stored_events_come_newest_first_and_lowest_id_first_whatever_the_order_of_arr
         for event in &order {
             client.accept(event);
         }
-        let all = client.query(array(&vector["req"]));
-        assert_eq!(all.ids(), strings(&vector["expect_order"]));
-        for (limit, want) in vector["limits"].as_object().unwrap() {
-            let mut filter = vector["req"][0].clone();
-            filter["limit"] = limit.parse::<u64>().unwrap().into();
-            assert_eq!(
-                client.query(&[filter]).ids(),
-                strings(want),
-                "limit {limit}"
-            );
-        }
+        check_order(&mut client, &vector);
+    }
+}
+
+/// Asks for the events of `ordering.json`, which are all that is stored.
+#[track_caller]
+pub(crate) fn check_order(client: &mut Client, vector: &Value) {
+    let all = client.query(array(&vector["req"]));
+    assert_eq!(all.ids(), strings(&vector["expect_order"]));
+    for (limit, want) in vector["limits"].as_object().unwrap() {
+        let mut filter = vector["req"][0].clone();
+        filter["limit"] = limit.parse::<u64>().unwrap().into();
+        assert_eq!(
+            client.query(&[filter]).ids(),
+            strings(want),
+            "limit {limit}"
+        );
     }
 }
 

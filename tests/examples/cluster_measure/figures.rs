@@ -1,0 +1,214 @@
+//! What a phase cost: CPU time from `/proc`, rows and tiers from the matchers' metrics.
+
+use std::{
+    fs,
+    ops::{AddAssign, Sub},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+
+use crate::latency::Latency;
+
+/// Length of a clock tick of `/proc`: 1/100 s on every architecture that Rust has Linux for
+/// (`USER_HZ`).
+const TICK: Duration = Duration::from_millis(10);
+
+/// CPU time, user and system.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Cpu {
+    /// Each gateway.
+    pub(crate) gateways: Vec<Duration>,
+    /// All ingest workers.
+    pub(crate) ingest: Duration,
+    /// All matchers.
+    pub(crate) matcher: Duration,
+    /// All NATS servers.
+    pub(crate) nats: Duration,
+    /// All nodes of the database.
+    pub(crate) cql: Duration,
+    /// This process.
+    pub(crate) client: Duration,
+}
+
+impl Cpu {
+    /// All gateways.
+    pub(crate) fn gateway(&self) -> Duration {
+        self.gateways.iter().sum()
+    }
+
+    /// The gateway at which clients subscribe.
+    pub(crate) fn last_gateway(&self) -> Duration {
+        self.gateways.last().copied().unwrap_or_default()
+    }
+
+    /// Everything but this process.
+    pub(crate) fn servers(&self) -> Duration {
+        self.gateway() + self.ingest + self.matcher + self.nats + self.cql
+    }
+}
+
+impl Sub for &Cpu {
+    type Output = Cpu;
+
+    fn sub(self, before: &Cpu) -> Cpu {
+        let gateways = self.gateways.iter().zip(&before.gateways);
+        Cpu {
+            gateways: gateways
+                .map(|(now, before)| now.saturating_sub(*before))
+                .collect(),
+            ingest: self.ingest.saturating_sub(before.ingest),
+            matcher: self.matcher.saturating_sub(before.matcher),
+            nats: self.nats.saturating_sub(before.nats),
+            cql: self.cql.saturating_sub(before.cql),
+            client: self.client.saturating_sub(before.client),
+        }
+    }
+}
+
+/// What matchers counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Rows {
+    pub(crate) scanned: f64,
+    pub(crate) returned: f64,
+    /// Answers that needed the recent tier alone.
+    pub(crate) recent: f64,
+    /// Answers that needed the archive too.
+    pub(crate) archive: f64,
+}
+
+impl Rows {
+    /// Reads the metrics page of one matcher.
+    ///
+    /// # Errors
+    ///
+    /// A metric isn't there.
+    pub(crate) fn read(page: &str) -> Result<Self> {
+        let value = |series: &str| metric(page, series);
+        Ok(Self {
+            scanned: value("heliograph_matcher_rows_scanned_total")?,
+            returned: value("heliograph_matcher_rows_returned_total")?,
+            recent: value(r#"heliograph_matcher_answers_total{tier="recent"}"#)?,
+            archive: value(r#"heliograph_matcher_answers_total{tier="archive"}"#)?,
+        })
+    }
+}
+
+impl AddAssign for Rows {
+    fn add_assign(&mut self, other: Self) {
+        self.scanned += other.scanned;
+        self.returned += other.returned;
+        self.recent += other.recent;
+        self.archive += other.archive;
+    }
+}
+
+impl Sub for Rows {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        Self {
+            scanned: self.scanned - before.scanned,
+            returned: self.returned - before.returned,
+            recent: self.recent - before.recent,
+            archive: self.archive - before.archive,
+        }
+    }
+}
+
+/// What clients saw in one phase.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Seen {
+    /// Events published, questions answered.
+    pub(crate) count: u64,
+    /// Events received.
+    pub(crate) received: u64,
+    /// Events that weren't taken because a newer version is stored.
+    pub(crate) refused: u64,
+    /// Questions that ended with CLOSED.
+    pub(crate) closed: u64,
+    /// Time to OK, EOSE or the count.
+    pub(crate) answer: Latency,
+    /// Time from publishing to delivery.
+    pub(crate) live: Latency,
+}
+
+/// One measured phase.
+#[derive(Debug, Clone)]
+pub(crate) struct Sample {
+    pub(crate) seen: Seen,
+    pub(crate) cpu: Cpu,
+    pub(crate) rows: Rows,
+    pub(crate) wall: Duration,
+}
+
+/// The value of one series, written as the page has it.
+///
+/// # Errors
+///
+/// It isn't there, or no number.
+pub(crate) fn metric(page: &str, series: &str) -> Result<f64> {
+    let value = page
+        .lines()
+        .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))
+        .with_context(|| format!("no metric {series}"))?;
+    value.parse().with_context(|| format!("{series}: {value}"))
+}
+
+/// CPU time of a process since its start.
+///
+/// # Errors
+///
+/// It has ended.
+pub(crate) fn cpu_of(pid: u32) -> Result<Duration> {
+    let path = format!("/proc/{pid}/stat");
+    let stat = fs::read_to_string(&path).with_context(|| path.clone())?;
+    ticks(&stat).map(|ticks| TICK * ticks).context(path)
+}
+
+/// Fields 14 and 15, user and system time (proc(5)). The name before them may hold anything.
+fn ticks(stat: &str) -> Option<u32> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace().skip(11);
+    let user: u32 = fields.next()?.parse().ok()?;
+    let system: u32 = fields.next()?.parse().ok()?;
+    user.checked_add(system)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_and_system_time_follow_the_name_whatever_it_holds() {
+        let stat = "12 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 70 8 0 0 20 0 4 0";
+        assert_eq!(ticks(stat), Some(78));
+        assert_eq!(ticks("12 (a) S 1"), None);
+    }
+
+    #[test]
+    fn the_time_of_this_process_can_be_read() {
+        assert!(cpu_of(std::process::id()).is_ok());
+    }
+
+    #[test]
+    fn a_metric_is_found_by_its_whole_name() {
+        let page = "a_total_more 7\na_total 3\nb{tier=\"recent\"} 4\n";
+        assert_eq!(metric(page, "a_total").unwrap(), 3.0);
+        assert_eq!(metric(page, "b{tier=\"recent\"}").unwrap(), 4.0);
+        assert!(metric(page, "c").is_err());
+    }
+
+    #[test]
+    fn what_a_phase_cost_is_the_difference() {
+        let at = |secs: u64| Cpu {
+            gateways: vec![Duration::from_secs(secs), Duration::from_secs(2 * secs)],
+            cql: Duration::from_secs(secs),
+            ..Cpu::default()
+        };
+        let cost = &at(5) - &at(2);
+        assert_eq!(cost.gateway(), Duration::from_secs(9));
+        assert_eq!(cost.last_gateway(), Duration::from_secs(6));
+        assert_eq!(cost.servers(), Duration::from_secs(12));
+    }
+}

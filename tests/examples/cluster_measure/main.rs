@@ -1,0 +1,101 @@
+//! What a cluster costs: CPU time per event, per REQ and per delivery of each role, measured on a
+//! cluster that is started for it. `cargo xtask cluster measure` builds and runs this, optimised.
+//!
+//! Everything is signed before the clock starts; a phase begins and ends with empty queues; CPU time
+//! is that of the whole process. The table on the standard output is Markdown; progress goes to the
+//! standard error stream.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line tool speaks to its terminal"
+)]
+
+mod bed;
+mod connection;
+mod corpus;
+mod figures;
+mod latency;
+mod live;
+mod options;
+mod questions;
+mod report;
+mod writes;
+
+use anyhow::Result;
+use clap::Parser;
+
+use bed::Bed;
+use corpus::Corpus;
+use figures::Sample;
+use options::Options;
+use questions::Question;
+use report::Report;
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    eprintln!("signing {} events", options.events);
+    let corpus = Corpus::sign(options.events, options.repeat, options.live_events);
+    eprintln!("starting servers and roles");
+    let bed = Bed::start(&options)?;
+    let mut report = Report::new(&options);
+    bed.explained(|bed| {
+        report.idle(bed.idle()?);
+        publish(bed, &corpus, &options, &mut report)?;
+        ask(bed, &corpus, &options, "recent", &mut report)?;
+        bed.stop()
+    })?;
+    eprintln!("starting the roles again with a small recent tier");
+    let bed = bed.with_small_recent_tier(&options)?;
+    bed.explained(|bed| {
+        ask(bed, &corpus, &options, "archive", &mut report)?;
+        bed.stop()
+    })?;
+    println!("{report}");
+    Ok(())
+}
+
+/// Loads the events in as many parts as there are repetitions, each part twice; then the live
+/// phases on top of what is stored.
+fn publish(bed: &Bed, corpus: &Corpus, options: &Options, report: &mut Report) -> Result<()> {
+    eprintln!("warming up");
+    writes::warm_up(bed, &corpus.warm_up, options)?;
+    for (repetition, part) in corpus.parts.iter().enumerate() {
+        eprintln!("writes, repetition {}", repetition + 1);
+        report.add("new events", writes::saturate(bed, part, options)?);
+        report.add("the same again", writes::saturate(bed, part, options)?);
+        let live = &corpus.live[repetition];
+        report.add("one at a time", live::single(bed, &live.single)?);
+        report.add(
+            "fan-out",
+            live::fan_out(bed, corpus, &live.fan_out, options)?,
+        );
+    }
+    Ok(())
+}
+
+/// Asks every kind of question; every other repetition in the opposite order, so that what drifts
+/// with time falls on all alike.
+fn ask(
+    bed: &Bed,
+    corpus: &Corpus,
+    options: &Options,
+    tier: &str,
+    report: &mut Report,
+) -> Result<()> {
+    let questions = Question::all(corpus);
+    for question in &questions {
+        questions::ask(bed, question, options.warm_up(), options)?;
+    }
+    for repetition in 0..options.repeat {
+        eprintln!("questions ({tier}), repetition {}", repetition + 1);
+        let mut round: Vec<&Question> = questions.iter().collect();
+        if repetition % 2 == 1 {
+            round.reverse();
+        }
+        for question in round {
+            let sample: Sample = questions::ask(bed, question, options.duration(), options)?;
+            report.add(&format!("{tier}: {}", question.name), sample);
+        }
+    }
+    Ok(())
+}
