@@ -254,7 +254,7 @@ impl Client {
 
     /// One trivial read within `bound`.
     pub(crate) async fn ping(&self, bound: Duration) -> Result<(), StoreError> {
-        match timeout(bound, self.run(Op::Ping, (0_i32,))).await {
+        match timeout(bound, self.run(Op::Ping, (-1_i32,))).await {
             Ok(result) => result.map(drop),
             Err(_elapsed) => Err(StoreError::Failed(format!(
                 "ping: no answer within {} ms",

@@ -25,6 +25,7 @@ use crate::{
     key::{AddressKey, GuardKey, Seat, timestamp},
     ladder::Ladder,
     statement::Op,
+    vanish::Begun,
 };
 
 /// Statements that one batch, page or look-up has under way at most.
@@ -37,6 +38,7 @@ pub(crate) struct Core {
     pub relay_urls: RelayUrls,
     pub ladder: Ladder,
     pub removal_time: Duration,
+    pub begun: Begun,
     flights: Flights<EventId, Option<Stored>>,
 }
 
@@ -76,6 +78,7 @@ impl Core {
             relay_urls,
             ladder: Ladder::new(buckets),
             removal_time,
+            begun: Begun::default(),
             flights: Flights::default(),
         }
     }
@@ -135,13 +138,7 @@ impl Core {
         let Some((Some(at), expires, address, done)) = row::<Columns>(result)? else {
             return Ok(None);
         };
-        let head = Head {
-            at: timestamp(at),
-            expires: expires.map(timestamp),
-            address: address.map(|address| AddressKey::from_slice(&address)),
-            done: done == Some(true),
-        };
-        Ok(Some((id, head)))
+        Ok(Some((id, Head::new(at, expires, address, done))))
     }
 
     pub(crate) async fn heads(
@@ -150,6 +147,38 @@ impl Core {
     ) -> Result<HashMap<EventId, Head>, StoreError> {
         let found = all(ids.into_iter().map(|id| self.head(id))).await?;
         Ok(found.into_iter().flatten().collect())
+    }
+
+    /// Those of these events that are there, for a writer that answers for them.
+    ///
+    /// An event of which an earlier attempt reached only a minority of replicas counts as stored from
+    /// here on, so the read names all columns: then the database repairs a quorum before it answers.
+    pub(crate) async fn known_heads(
+        &self,
+        ids: impl IntoIterator<Item = EventId>,
+    ) -> Result<HashMap<EventId, Head>, StoreError> {
+        let found = all(ids.into_iter().map(|id| self.known_head(id))).await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    async fn known_head(&self, id: EventId) -> Result<Option<(EventId, Head)>, StoreError> {
+        let values = (id.as_bytes().as_slice(),);
+        let result = self.client.run(Op::EventWhole, values).await?;
+        type Columns = (
+            Option<i64>,
+            Option<i64>,
+            Option<Bytes>,
+            Option<bool>,
+            Option<Bytes>,
+            Option<Bytes>,
+            Option<i64>,
+        );
+        let row = row::<Columns>(result)?;
+        // Without its text and its levels it is nothing yet, and is written again.
+        let Some((Some(at), expires, address, done, Some(_), Some(_), _)) = row else {
+            return Ok(None);
+        };
+        Ok(Some((id, Head::new(at, expires, address, done))))
     }
 
     /// Who sits at these addresses.
@@ -187,6 +216,17 @@ impl Core {
         let result = self.client.run(Op::GuardGet, values).await?;
         let until = row::<(Option<i64>,)>(result)?.and_then(|(until,)| until);
         Ok(until.map(|until| (key, timestamp(until))))
+    }
+}
+
+impl Head {
+    fn new(at: i64, expires: Option<i64>, address: Option<Bytes>, done: Option<bool>) -> Self {
+        Self {
+            at: timestamp(at),
+            expires: expires.map(timestamp),
+            address: address.map(|address| AddressKey::from_slice(&address)),
+            done: done == Some(true),
+        }
     }
 }
 

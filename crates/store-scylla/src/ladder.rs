@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_bucket_is_full_at_its_rows() {
-        assert_eq!(BucketOptions::default().marks(), 512);
+        assert_eq!(BucketOptions::default().marks(), 192);
         let tiny = BucketOptions {
             rows: 0,
             mark_every: 0,

@@ -40,6 +40,7 @@ mod migrate;
 mod options;
 mod plan;
 mod remove;
+mod replication;
 mod scan;
 mod schema;
 mod statement;
@@ -47,15 +48,17 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod vanish;
 mod walk;
 mod write;
 
 pub use error::ConnectError;
 pub use metrics::Metrics;
-pub use migrate::{Dialect, MigrationReport, Mode, Replication, check, migrate};
+pub use migrate::{Dialect, MigrationReport, Mode, check, migrate};
 pub use options::{
     BucketOptions, ClientCertificate, Consistency, Login, ScyllaOptions, TlsOptions,
 };
+pub use replication::Replication;
 pub use scan::{FRESH_WINDOW, ScyllaScan};
 pub use schema::SCHEMA_VERSION;
 pub use store::ScyllaStore;

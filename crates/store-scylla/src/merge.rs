@@ -48,6 +48,9 @@ pub(crate) struct Merged {
     pub requests: Vec<Request>,
     /// Events in the database that don't count any more.
     pub removals: HashSet<EventId>,
+    /// Guarded events that aren't in the database, as far as a quorum tells: an attempt that was cut
+    /// off may have left them with one replica, from which they would spread.
+    pub refused: HashMap<EventId, Arc<Event>>,
 }
 
 struct Batch<'a> {
@@ -100,6 +103,9 @@ impl Batch<'_> {
             _ => true,
         };
         if let Some(outcome) = guarded {
+            if !there {
+                self.refuse(event);
+            }
             return outcome;
         }
         if !better {
@@ -115,6 +121,11 @@ impl Batch<'_> {
             self.add_request(event, effect);
         }
         Outcome::Stored
+    }
+
+    fn refuse(&mut self, event: &Arc<Event>) {
+        let refused = &mut self.merged.refused;
+        refused.insert(*event.id(), Arc::clone(event));
     }
 
     fn guarded(&self, event: &Event) -> Option<Outcome> {
@@ -180,11 +191,15 @@ impl Batch<'_> {
                 continue;
             };
             let address = AddressKey::of(&event);
-            if self.guarded(&event).is_none() && self.holds_seat(&event, address.as_ref()) {
+            let guarded = self.guarded(&event).is_some();
+            if !guarded && self.holds_seat(&event, address.as_ref()) {
                 self.merged.puts.push(event);
             } else if !self.known.heads.contains_key(&id) {
                 // It never reached the database.
                 self.merged.removals.remove(&id);
+                if guarded {
+                    self.refuse(&event);
+                }
             }
         }
         for event in &self.merged.puts {
@@ -312,5 +327,18 @@ mod tests {
         );
         assert_eq!(merged.puts, [deletion]);
         assert_eq!(merged.guards.0.len(), 1);
+        assert!(merged.refused.contains_key(note.id()));
+    }
+
+    #[test]
+    fn a_guarded_event_that_is_not_there_is_refused_for_good() {
+        let note = event(1, 10, 1, &[], "");
+        let deletion = event(1, 20, 5, &[&["e", &note.id().to_hex()]], "");
+        let mut known = Known::default();
+        let effect = rules::effect(&deletion, &relay_urls());
+        known.guards.add(&deletion, &effect);
+        let merged = check(&[&note], known, &[Deleted]);
+        assert!(merged.removals.is_empty());
+        assert_eq!(merged.refused.into_values().collect::<Vec<_>>(), [note]);
     }
 }

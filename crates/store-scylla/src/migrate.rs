@@ -1,6 +1,6 @@
 //! Bringing a keyspace's schema up to date, and looking at its version. Only additions; no way back.
 
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use scylla::{
     client::session::Session, errors::ExecutionError, response::query_result::QueryResult,
@@ -9,7 +9,7 @@ use scylla::{
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    ConnectError, ScyllaOptions, client,
+    ConnectError, Replication, ScyllaOptions, client,
     schema::{MIGRATIONS, Migration, SCHEMA_VERSION},
 };
 
@@ -27,15 +27,6 @@ const LOCK_PAUSE: Duration = Duration::from_millis(250);
 
 /// How often a change of the schema is tried: two at once may get in each other's way.
 const TRIES: u32 = 5;
-
-/// How often each row is kept, and where. Used only when the keyspace is made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Replication {
-    /// So many copies, wherever: one datacenter, for tests and small installations.
-    Simple(u8),
-    /// So many copies in each of these datacenters.
-    Datacenters(BTreeMap<String, u8>),
-}
 
 /// What [`migrate`] may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,60 +67,6 @@ impl MigrationReport {
     pub fn is_current(&self) -> bool {
         self.steps.is_empty()
     }
-}
-
-impl Replication {
-    fn cql(&self) -> Result<String, ConnectError> {
-        let mut text = String::from("{'class': '");
-        match self {
-            Self::Simple(0) => return Err(no_copies()),
-            Self::Simple(factor) => {
-                write!(text, "SimpleStrategy', 'replication_factor': {factor}")
-                    .expect("writing to a string can't fail");
-            }
-            Self::Datacenters(copies) => {
-                if copies.is_empty() || copies.values().any(|factor| *factor == 0) {
-                    return Err(no_copies());
-                }
-                text.push_str("NetworkTopologyStrategy'");
-                for (datacenter, factor) in copies {
-                    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-                    if datacenter.is_empty() || !datacenter.bytes().all(plain) {
-                        return Err(ConnectError::Option(format!(
-                            "datacenter {datacenter:?}: letters, digits, `.`, `_` and `-` only"
-                        )));
-                    }
-                    write!(text, ", '{datacenter}': {factor}")
-                        .expect("writing to a string can't fail");
-                }
-            }
-        }
-        text.push('}');
-        Ok(text)
-    }
-
-    /// As the database describes a keyspace: its class and its numbers.
-    fn matches(&self, found: &BTreeMap<String, String>) -> bool {
-        let class = found.get("class").map_or("", String::as_str);
-        let class = class.rsplit('.').next().unwrap_or_default();
-        let copies = |name: &str| found.get(name).and_then(|copies| copies.parse::<u8>().ok());
-        match self {
-            Self::Simple(factor) => {
-                class == "SimpleStrategy" && copies("replication_factor") == Some(*factor)
-            }
-            Self::Datacenters(wanted) => {
-                class == "NetworkTopologyStrategy"
-                    && found.len() == wanted.len() + 1
-                    && wanted
-                        .iter()
-                        .all(|(datacenter, factor)| copies(datacenter) == Some(*factor))
-            }
-        }
-    }
-}
-
-fn no_copies() -> ConnectError {
-    ConnectError::Option("replication needs at least one copy in each datacenter".to_owned())
 }
 
 /// Makes the keyspace if it isn't there, and does the steps that its schema lacks. May be run twice,
@@ -439,61 +376,5 @@ impl Lock {
             .await
             .map_err(ConnectError::statement("can't release the lock"))?;
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn replication_is_written_as_cql() {
-        let simple = Replication::Simple(3).cql().unwrap();
-        assert_eq!(
-            simple,
-            "{'class': 'SimpleStrategy', 'replication_factor': 3}"
-        );
-        let copies = [("dc1".to_owned(), 3), ("dc2".to_owned(), 2)];
-        let many = Replication::Datacenters(copies.into()).cql().unwrap();
-        assert_eq!(
-            many,
-            "{'class': 'NetworkTopologyStrategy', 'dc1': 3, 'dc2': 2}"
-        );
-    }
-
-    #[test]
-    fn replication_without_copies_or_with_quotes_is_refused() {
-        let of = |name: &str, factor| Replication::Datacenters([(name.to_owned(), factor)].into());
-        for bad in [
-            Replication::Simple(0),
-            Replication::Datacenters(BTreeMap::new()),
-            of("dc1", 0),
-            of("dc1'}; DROP", 1),
-            of("", 1),
-        ] {
-            assert!(bad.cql().is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn other_replication_is_noticed() {
-        let found = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
-            let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-            pairs.iter().map(owned).collect()
-        };
-        let simple = found(&[
-            ("class", "org.apache.cassandra.locator.SimpleStrategy"),
-            ("replication_factor", "3"),
-        ]);
-        assert!(Replication::Simple(3).matches(&simple));
-        assert!(!Replication::Simple(2).matches(&simple));
-        let wanted = Replication::Datacenters([("dc1".to_owned(), 3)].into());
-        let class = (
-            "class",
-            "org.apache.cassandra.locator.NetworkTopologyStrategy",
-        );
-        assert!(wanted.matches(&found(&[class, ("dc1", "3")])));
-        assert!(!wanted.matches(&found(&[class, ("dc1", "3"), ("dc2", "3")])));
-        assert!(!wanted.matches(&simple));
     }
 }

@@ -90,8 +90,9 @@ pub struct Login {
 /// When a partition of an index counts as full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BucketOptions {
-    /// Rows of a full bucket. A row takes about 120 bytes, so 65,536 make 8 MB; it stays below
-    /// the 100,000 tombstones past which Cassandra refuses to read a partition of removed rows.
+    /// Rows of a full bucket. A row takes about 120 bytes, so 24,576 make 3 MB. Cassandra refuses to
+    /// read past 100,000 tombstones, a removed row is one, and one that has expired is one for each
+    /// of its three cells: a full bucket stays below that, with what overshoots.
     pub rows: u32,
     /// One of so many rows, by chance, leaves a mark; a bucket is full when its marks say so.
     pub mark_every: u32,
@@ -100,7 +101,7 @@ pub struct BucketOptions {
 impl Default for BucketOptions {
     fn default() -> Self {
         Self {
-            rows: 65_536,
+            rows: 24_576,
             mark_every: 128,
         }
     }

@@ -7,32 +7,21 @@ use std::{
 };
 
 use bytes::Bytes;
-use heliograph_protocol::{Event, EventId, Kind, PublicKey, Timestamp};
+use heliograph_protocol::{Event, EventId, Kind};
 use heliograph_store::{
     StoreError,
     rules::{DeletionTargets, Effect},
 };
-use tokio::time::Instant;
 
 use crate::{
     bucket::Bucket,
-    core::{Core, GuardMap, Stored, all, rows},
-    key::{
-        AddressKey, GuardKey, IndexKey, Path, Place, bigint, index_keys, removal_stamp, stamp,
-        timestamp,
-    },
+    core::{Core, GuardMap, Stored, all},
+    key::{AddressKey, IndexKey, Path, Place, index_keys, removal_stamp},
     statement::Op,
-    walk::{Row, Start, Step, Walk},
 };
-
-/// Events that one page of a removal takes.
-const PAGE: usize = 200;
 
 /// Rows of one batch of removals: each takes a key of up to 1 KiB and 60 bytes.
 const BATCH_ROWS_MAX: usize = 30;
-
-/// The one partition of the table of unfinished removals; there are few.
-const PART: i32 = 0;
 
 /// An event to remove, and where it is listed.
 #[derive(Debug, Clone)]
@@ -42,7 +31,7 @@ pub(crate) struct Removal {
 }
 
 /// Rows to remove, by partition.
-type Partitions = HashMap<(Arc<IndexKey>, Bucket), Vec<Place>>;
+pub(crate) type Partitions = HashMap<(Arc<IndexKey>, Bucket), Vec<Place>>;
 
 impl From<Stored> for Removal {
     fn from(stored: Stored) -> Self {
@@ -84,7 +73,7 @@ impl Core {
         self.remove_partitions(found).await
     }
 
-    async fn remove_partitions(&self, partitions: Partitions) -> Result<(), StoreError> {
+    pub(crate) async fn remove_partitions(&self, partitions: Partitions) -> Result<(), StoreError> {
         let mut statements = Vec::new();
         for ((key, bucket), places) in partitions {
             for places in places.chunks(BATCH_ROWS_MAX) {
@@ -126,10 +115,16 @@ impl Core {
     }
 
     async fn remove_event(&self, event: &Event) -> Result<(), StoreError> {
+        self.bar(event).await?;
+        self.client.metrics().removed();
+        Ok(())
+    }
+
+    /// Makes sure that an event which may never count shows up nowhere, whatever replica has it.
+    pub(crate) async fn bar(&self, event: &Event) -> Result<(), StoreError> {
         let id = event.id().as_bytes().as_slice();
         let stamp = removal_stamp(event.created_at());
         self.client.run(Op::EventDelete, (stamp, id)).await?;
-        self.client.metrics().removed();
         Ok(())
     }
 
@@ -162,137 +157,6 @@ impl Core {
             outcome.is_some()
         });
         self.remove(dead.map(Removal::from).collect()).await
-    }
-
-    /// Notes that an author vanishes, so that somebody finishes it whatever happens.
-    pub(crate) async fn note_removal(&self, request: &Event) -> Result<(), StoreError> {
-        let (author, until) = (request.pubkey().as_bytes().as_slice(), request.created_at());
-        let values = (PART, author, bigint(until), stamp(until));
-        self.client.run(Op::RemovalPut, values).await?;
-        Ok(())
-    }
-
-    /// Removes what the author's request to vanish reaches, after its guard is written. Whether it is
-    /// finished: past the deadline it isn't, and a later call goes on.
-    pub(crate) async fn vanish(
-        &self,
-        author: PublicKey,
-        until: Timestamp,
-        deadline: Option<Instant>,
-    ) -> Result<bool, StoreError> {
-        let mut guards = GuardMap::default();
-        guards.raise(GuardKey::vanish(&author), until);
-        let wraps = IndexKey::tag(b'p', &author.to_hex());
-        for (key, kind) in [
-            (IndexKey::author(&author), None),
-            (wraps, Some(Kind::GIFT_WRAP)),
-        ] {
-            let walk = Walk::new(
-                vec![Start::Index(Arc::new(key))],
-                Place::first_of(until),
-                Place::LAST,
-            );
-            if !self
-                .vanish_along(walk, kind, &guards, until, deadline)
-                .await?
-            {
-                return Ok(false);
-            }
-        }
-        let author = author.as_bytes().as_slice();
-        let values = (removal_stamp(until), PART, author);
-        self.client.run(Op::RemovalDelete, values).await?;
-        Ok(true)
-    }
-
-    async fn vanish_along(
-        &self,
-        mut walk: Walk,
-        kind: Option<Kind>,
-        guards: &GuardMap,
-        until: Timestamp,
-        deadline: Option<Instant>,
-    ) -> Result<bool, StoreError> {
-        loop {
-            let mut rows = Vec::new();
-            let mut ended = false;
-            while rows.len() < PAGE {
-                match walk.next(self, PAGE, deadline).await? {
-                    Step::Row(row) if kind.is_none_or(|kind| row.kind == Some(kind)) => {
-                        rows.push(row);
-                    }
-                    Step::Row(_) => {}
-                    Step::End => {
-                        ended = true;
-                        break;
-                    }
-                    Step::Late => return Ok(false),
-                }
-            }
-            let ids: Vec<EventId> = rows.iter().map(|row| row.place.id()).collect();
-            let found = self.events(ids).await?;
-            rows.retain(|row| !found.contains_key(&row.place.id()));
-            let dead = found.into_values().filter(|stored| {
-                let outcome = guards.outcome(&stored.event, &self.relay_urls);
-                outcome.is_some()
-            });
-            let dead: Vec<Removal> = dead.map(Removal::from).collect();
-            self.forget_seats(&dead).await?;
-            self.remove(dead).await?;
-            self.remove_leftovers(&rows, until).await?;
-            if ended {
-                return Ok(true);
-            }
-        }
-    }
-
-    /// Removes rows without an event: left over by a removal that was cut off, or of a write that
-    /// the guard will undo.
-    async fn remove_leftovers(
-        &self,
-        rows: &[Box<Row>],
-        until: Timestamp,
-    ) -> Result<(), StoreError> {
-        let mut partitions = Partitions::new();
-        for row in rows {
-            // A request to vanish of that very second may be on its way and stay.
-            let dead = row.place.at() < until || row.kind.is_some_and(|kind| kind != Kind::VANISH);
-            if let Some((key, bucket)) = &row.origin
-                && dead
-            {
-                let places = partitions.entry((Arc::clone(key), *bucket)).or_default();
-                places.push(row.place);
-            }
-        }
-        self.remove_partitions(partitions).await
-    }
-
-    /// Nothing of who vanished stays, not even the ids in seats. Below the guard no seat is needed.
-    async fn forget_seats(&self, dead: &[Removal]) -> Result<(), StoreError> {
-        let forget = async |address: AddressKey, at: Timestamp| {
-            let values = (removal_stamp(at), address.as_bytes());
-            self.client.run(Op::SeatDelete, values).await
-        };
-        let seats = dead.iter().filter_map(|removal| {
-            Some(forget(
-                AddressKey::of(&removal.event)?,
-                removal.event.created_at(),
-            ))
-        });
-        let seats: Vec<_> = seats.collect();
-        all(seats).await?;
-        Ok(())
-    }
-
-    /// Requests to vanish whose removal isn't finished, with their times.
-    pub(crate) async fn unfinished(&self) -> Result<Vec<(PublicKey, Timestamp)>, StoreError> {
-        let result = self.client.run(Op::RemovalList, (PART,)).await?;
-        let rows = rows::<(Bytes, Option<i64>)>(result)?;
-        let read = rows.into_iter().filter_map(|(author, until)| {
-            let author: [u8; 32] = author.as_ref().try_into().ok()?;
-            Some((PublicKey::new(author), timestamp(until?)))
-        });
-        Ok(read.collect())
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{ConnectError, key::Path};
 pub(crate) enum Op {
     EventGet,
     EventHead,
+    EventWhole,
     SeatGet,
     GuardGet,
     IndexPage,
@@ -34,9 +35,10 @@ pub(crate) enum Op {
 }
 
 impl Op {
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::EventGet,
         Self::EventHead,
+        Self::EventWhole,
         Self::SeatGet,
         Self::GuardGet,
         Self::IndexPage,
@@ -62,6 +64,7 @@ impl Op {
         match self {
             Self::EventGet => "event_get",
             Self::EventHead => "event_head",
+            Self::EventWhole => "event_whole",
             Self::SeatGet => "seat_get",
             Self::GuardGet => "guard_get",
             Self::IndexPage => "index_page",
@@ -94,6 +97,11 @@ impl Op {
         match self {
             Self::EventGet => "SELECT json, levels, stored_at, done FROM events WHERE id = ?",
             Self::EventHead => "SELECT created_at, expires, address, done FROM events WHERE id = ?",
+            // Every column: what a read doesn't name it doesn't bring to a quorum of replicas either.
+            Self::EventWhole => {
+                "SELECT created_at, expires, address, done, json, levels, stored_at \
+                 FROM events WHERE id = ?"
+            }
             Self::SeatGet => "SELECT seat FROM seats WHERE address = ?",
             Self::GuardGet => "SELECT until FROM guards WHERE owner = ? AND what = ?",
             Self::BucketPage => {
@@ -104,6 +112,7 @@ impl Op {
                 "SELECT id FROM marks WHERE path = ? AND key = ? AND bucket = ? LIMIT ?"
             }
             Self::RemovalList => "SELECT author, until FROM removals WHERE part = ? LIMIT 1000",
+            // Of a part that stays empty, so that it costs the same always.
             Self::Ping => "SELECT author FROM removals WHERE part = ? LIMIT 1",
             Self::EventPut => {
                 "INSERT INTO events (id, json, created_at, address, expires, levels, stored_at) \

@@ -79,6 +79,7 @@ impl ScyllaStore {
             if !Box::pin(self.core.vanish(author, until, deadline)).await? {
                 break;
             }
+            self.core.forget_removal(&author, until).await?;
             left -= 1;
         }
         Ok(left)

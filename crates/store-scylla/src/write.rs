@@ -13,6 +13,8 @@
 //!    a new version takes the place of the old one;
 //! 4. then guards and seats are read again, and what lost a race is removed;
 //! 5. then old versions and the targets of requests are removed, and requests are marked as done.
+//!    What was refused for a guard is removed too, unseen: an earlier attempt that was cut off in 2
+//!    may have left it with a minority of replicas, which a quorum needn't see and which spreads.
 //!
 //! A repetition finds an event by its id only if 1 is complete for it. It reads guards and seats
 //! again in any case, and does 5 again for a request that isn't marked. Every statement is the same the second
@@ -85,13 +87,16 @@ impl Core {
         self.put_seats(&merged.seats).await?;
         let lost = self.lost(&puts).await?;
         for (event, outcome) in events.iter().zip(&mut merged.outcomes) {
-            if *outcome == Outcome::Stored
+            // A duplicate of what is new is one of this very batch.
+            if matches!(outcome, Outcome::Stored | Outcome::Duplicate)
                 && let Some(loss) = lost.get(event.id())
             {
                 *outcome = *loss;
             }
         }
         self.remove_lost(&puts, &lost).await?;
+        let refused = merged.refused.values();
+        all(refused.map(|event| self.bar(event))).await?;
         let removals = std::mem::take(&mut merged.removals);
         self.remove_ids(removals).await?;
         for request in &merged.requests {
@@ -110,8 +115,11 @@ impl Core {
             .iter()
             .filter_map(|event| AddressKey::of(event))
             .collect();
-        let (heads, guards, seats) =
-            tokio::try_join!(self.heads(ids), self.guards(guards), self.seats(seats))?;
+        let (heads, guards, seats) = tokio::try_join!(
+            self.known_heads(ids),
+            self.guards(guards),
+            self.seats(seats)
+        )?;
         Ok(Known {
             heads,
             guards,
@@ -205,17 +213,8 @@ impl Core {
         Ok(())
     }
 
-    /// Guards, and for requests to vanish the note that there is something to remove.
+    /// The guards of requests.
     async fn put_guards(&self, merged: &Merged) -> Result<(), StoreError> {
-        let vanishing = merged.requests.iter().filter(|request| {
-            request.effect == Effect::Vanish
-                && merged
-                    .guards
-                    .0
-                    .contains_key(&GuardKey::vanish(request.event.pubkey()))
-        });
-        // Noted first: a guard without its removal would hide nothing that is there.
-        all(vanishing.map(|request| self.note_removal(&request.event))).await?;
         let put = async |key: &GuardKey, until: Timestamp| {
             let owner = key.owner.as_bytes().as_slice();
             let values = (owner, key.what.as_ref(), bigint(until), stamp(until));
@@ -301,8 +300,8 @@ impl Core {
                 let deadline = Instant::now().checked_add(self.removal_time);
                 let author = *request.event.pubkey();
                 if !Box::pin(self.vanish(author, until, deadline)).await? {
-                    // Noted, and swept later.
-                    return Ok(());
+                    // Swept later. Until the note is there, the request comes again.
+                    return self.note_removal(&request.event).await;
                 }
             }
         }

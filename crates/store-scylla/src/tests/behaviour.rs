@@ -119,6 +119,48 @@ fn a_long_removal_is_noted_and_swept_later() {
 }
 
 #[test]
+fn a_sweep_goes_on_where_it_was_cut_off() {
+    block_on(async {
+        let bed = Bed::open().await;
+        // A public figure: many name it, and one has a gift for it.
+        let name = key(1).to_hex();
+        let tags: &[&[&str]] = &[&["p", &name]];
+        let notes: Vec<_> = (1..1_500).map(|n| event(2, n, 1, tags, "")).collect();
+        let wrap = event(3, 0, 1059, tags, "");
+        bed.write(notes.clone()).await.unwrap();
+        bed.write(vec![Arc::clone(&wrap)]).await.unwrap();
+        let hasty = bed
+            .tuned(|options| options.removal_time = Duration::ZERO)
+            .await;
+        let vanish = event(1, 2_000, 62, &[&["relay", RELAY_URL]], "");
+        assert_eq!(write(&hasty, &vanish).await, Outcome::Stored);
+        let mut slices = 0;
+        while hasty.sweep(Duration::from_millis(1)).await.unwrap() > 0 {
+            slices += 1;
+            assert!(slices < 1_000, "no slice is progress");
+        }
+        assert_eq!(bed.contains(wrap.id()).await, Ok(false));
+        assert_eq!(bed.contains(notes[0].id()).await, Ok(true));
+        let rows = hasty.metrics().count(Op::IndexPage);
+        assert!(rows < 100, "{rows} pages for fifteen hundred rows");
+    });
+}
+
+#[test]
+fn requests_to_vanish_with_little_to_remove_leave_no_note() {
+    block_on(async {
+        let bed = Bed::open().await;
+        write(&bed, &event(1, 10, 1, &[], "")).await;
+        let count = |op| bed.metrics().count(op);
+        let notes = || (count(Op::RemovalPut), count(Op::RemovalDelete));
+        let before = notes();
+        let vanish = event(1, 20, 62, &[&["relay", RELAY_URL]], "");
+        assert_eq!(write(&bed, &vanish).await, Outcome::Stored);
+        assert_eq!(notes(), before);
+    });
+}
+
+#[test]
 fn events_of_the_far_future_are_merged_as_all_others() {
     block_on(async {
         let bed = Bed::open().await;
@@ -322,9 +364,12 @@ fn batches_stay_below_what_cassandra_refuses_by_default() {
         assert_eq!(collect(&store, &tagged, NOW).await, []);
         // While it is there, how a server that hangs is noticed.
         cassandra.pause(0);
+        // Its threads stop one by one, so an answer or two may still come.
         let began = std::time::Instant::now();
-        assert!(store.ping(Duration::from_millis(300)).await.is_err());
-        assert!(began.elapsed() < Duration::from_secs(10));
+        while store.ping(Duration::from_millis(300)).await.is_ok() {
+            assert!(began.elapsed() < Duration::from_secs(10));
+        }
+        assert!(began.elapsed() < Duration::from_secs(20));
         cassandra.resume(0);
         assert_eq!(store.ping(Duration::from_secs(20)).await, Ok(()));
     });

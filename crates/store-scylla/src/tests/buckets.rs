@@ -1,15 +1,18 @@
 //! Buckets: partitions stay small, and readers find every row.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use heliograph_protocol::{Event, Filter};
+use heliograph_protocol::{Event, EventId, Filter, Timestamp};
 use heliograph_store::{
     EventStore as _,
     conformance::{NOW, RELAY_URL, collect, collect_pages, event, key},
 };
 
+use scylla::statement::batch::{Batch, BatchType};
+use tokio::time::{Instant, sleep};
+
 use super::{bed::Bed, block_on};
-use crate::{bucket::Bucket, statement::Op};
+use crate::{BucketOptions, bucket::Bucket, key::Place, statement::Op};
 
 const ROWS: u32 = 20;
 
@@ -159,6 +162,42 @@ fn whatever_the_bucket_an_event_is_removed_from_it() {
         bed.another().await.write(vec![vanish]).await.unwrap();
         assert_eq!(partitions(&bed, "by_tag").await.len(), 0);
         assert_eq!(partitions(&bed, "by_time").await.values().sum::<usize>(), 1);
+    });
+}
+
+#[test]
+fn a_full_bucket_of_rows_that_have_expired_can_be_read() {
+    block_on(async {
+        let bed = Bed::open().await;
+        let full = BucketOptions::default().rows;
+        let insert = "INSERT INTO by_time (key, bucket, place, kind, author, expires) \
+                      VALUES (0x00, 0, ?, 1, ?, 1) USING TIMESTAMP 1 AND TTL 1";
+        let insert = bed.session().prepare(insert).await.unwrap();
+        let places: Vec<_> = (0..full + full / 16)
+            .map(|n| {
+                let id = EventId::new([[0; 16], [0xff; 16]].concat().try_into().unwrap());
+                let place = Place::new(Timestamp::from_secs(u64::from(n)), &id);
+                (place.as_bytes().to_vec(), vec![7_u8; 32])
+            })
+            .collect();
+        for places in places.chunks(100) {
+            let statements = vec![insert.clone().into(); places.len()];
+            let batch = Batch::new_with_statements(BatchType::Unlogged, statements);
+            bed.session().batch(&batch, places).await.unwrap();
+        }
+        // They are gone in the order in which they came.
+        let (last, _author) = places.last().unwrap();
+        let select = "SELECT place FROM by_time WHERE key = 0x00 AND bucket = 0 AND place = ?";
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let rows = bed.session().query_unpaged(select, (last,)).await.unwrap();
+            if rows.into_rows_result().unwrap().rows_num() == 0 {
+                break;
+            }
+            assert!(Instant::now() < deadline, "rows don't expire");
+            sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(collect(&*bed, &Filter::default(), NOW).await, []);
     });
 }
 

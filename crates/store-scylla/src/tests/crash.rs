@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use heliograph_protocol::{Event, Filter};
+use heliograph_protocol::{Event, Filter, Outcome};
 use heliograph_store::{
     EventStore as _, MemoryStore,
     conformance::{NOW, RELAY_URL, Rng, collect, event, key, random_events, relay_urls},
 };
 
 use super::{bed::Bed, block_on};
-use crate::ScyllaStore;
+use crate::{
+    ScyllaStore,
+    key::{bigint, stamp},
+};
 
 /// Filters that take every path.
 fn filters(events: &[Arc<Event>]) -> Vec<String> {
@@ -115,6 +118,54 @@ fn random_batches_that_are_cut_off_match_the_memory_store() {
             }
             same(&bed, &oracle, &events, &format!("seed {seed}")).await;
         }
+    });
+}
+
+/// What a write leaves that reached a minority of replicas: it shows up after the fact.
+async fn surface(bed: &Bed, event: &Event) {
+    let insert = "INSERT INTO events (id, json, created_at, levels, stored_at) \
+                  VALUES (?, ?, ?, 0x00000000, 0) USING TIMESTAMP ?";
+    let values = (
+        event.id().as_bytes().as_slice(),
+        event.json().as_ref(),
+        bigint(event.created_at()),
+        stamp(event.created_at()),
+    );
+    bed.session().query_unpaged(insert, values).await.unwrap();
+}
+
+#[test]
+fn what_was_refused_stays_away_though_a_replica_had_it() {
+    block_on(async {
+        let bed = Bed::open().await;
+        let (deleted, vanished) = (event(1, 10, 1, &[], ""), event(2, 10, 1, &[], ""));
+        let deletion = event(1, 20, 5, &[&["e", &deleted.id().to_hex()]], "");
+        let vanish = event(2, 20, 62, &[&["relay", RELAY_URL]], "");
+        bed.write(vec![deletion, vanish]).await.unwrap();
+        let refused = [&deleted, &vanished].map(Arc::clone);
+        let outcomes = bed.write(refused.to_vec()).await.unwrap();
+        assert_eq!(outcomes, [Outcome::Deleted, Outcome::Vanished]);
+        for event in &refused {
+            surface(&bed, event).await;
+            assert_eq!(bed.contains(event.id()).await, Ok(false));
+            assert_eq!(bed.get(&[*event.id()]).await, Ok(vec![]));
+        }
+    });
+}
+
+#[test]
+fn an_event_of_which_only_a_part_is_there_is_stored_again() {
+    block_on(async {
+        let bed = Bed::open().await;
+        let note = event(1, 10, 1, &[], "");
+        // As a repair leaves it that was made for a read of this one column.
+        let insert = "INSERT INTO events (id, created_at) VALUES (?, ?) USING TIMESTAMP ?";
+        let (id, at) = (note.id().as_bytes().as_slice(), note.created_at());
+        let values = (id, bigint(at), stamp(at));
+        bed.session().query_unpaged(insert, values).await.unwrap();
+        let outcomes = bed.write(vec![Arc::clone(&note)]).await.unwrap();
+        assert_eq!(outcomes, [Outcome::Stored]);
+        assert_eq!(collect(&*bed, &Filter::default(), NOW).await, [note]);
     });
 }
 

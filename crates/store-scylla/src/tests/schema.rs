@@ -13,7 +13,7 @@ use crate::{
     client, migrate,
 };
 
-const ONE: Replication = Replication::Simple(1);
+const ONE: Replication = Replication::EachDatacenter(1);
 
 async fn session(options: &ScyllaOptions) -> Session {
     client::connect(options, Duration::from_secs(60))
