@@ -4,6 +4,7 @@
 //! group; it dies with this process, even if that is killed; what it prints is in its log file.
 
 use std::{
+    convert::Infallible,
     ffi::OsString,
     fs::{self, OpenOptions},
     io,
@@ -22,6 +23,9 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::{Error, http, wait};
+
+/// How long threads may take to stand still.
+const STOP_WAIT: Duration = Duration::from_secs(5);
 
 /// Lines of its log that an error shows.
 const LOG_LINES: usize = 25;
@@ -205,9 +209,14 @@ impl Process {
         self.signal(Signal::CONT);
     }
 
-    /// SIGSTOP: it keeps its sockets and does nothing, as on a machine that hangs.
+    /// SIGSTOP: it keeps its sockets and does nothing, as on a machine that hangs. Waits until its
+    /// threads stand still, which they do one by one.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
+        let tasks = format!("/proc/{}/task", self.pid);
+        let Ok(_in_time) = wait::until(STOP_WAIT, || {
+            Ok::<_, Infallible>(stands_still(&tasks).then_some(()))
+        });
     }
 
     /// SIGCONT: goes on after [`pause`](Self::pause).
@@ -304,4 +313,16 @@ fn spawn_all(requests: &Receiver<Spawn>) {
             drop(child.wait());
         }
     }
+}
+/// Whether every thread is stopped or gone.
+fn stands_still(tasks: &str) -> bool {
+    let Ok(threads) = fs::read_dir(tasks) else {
+        return true;
+    };
+    threads.flatten().all(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // The state stands behind the name, which may hold anything but ends with the last ")".
+        let state = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start());
+        state.is_none_or(|state| !state.starts_with(['R', 'S', 'D']))
+    })
 }
