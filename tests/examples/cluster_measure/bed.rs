@@ -14,7 +14,7 @@ use heliograph_sandbox::{
 };
 
 use crate::{
-    figures::{Cpu, Rows, Sample, Seen, cpu_of, metric},
+    figures::{Cpu, Rows, Sample, Seen, cpu_of, cpu_of_machine, metric},
     options::Options,
 };
 
@@ -121,15 +121,20 @@ impl Bed {
     pub(crate) fn measure(&self, work: impl FnOnce() -> Result<Seen>) -> Result<Sample> {
         self.rest()?;
         let (cpu, rows) = (self.cpu()?, self.rows()?);
+        let machine = cpu_of_machine()?;
         let start = Instant::now();
         let seen = work()?;
         let wall = start.elapsed();
         self.rest()?;
+        let machine = cpu_of_machine()?.saturating_sub(machine);
+        let cpu = &self.cpu()? - &cpu;
         Ok(Sample {
             seen,
-            cpu: &self.cpu()? - &cpu,
             rows: self.rows()? - rows,
             wall,
+            span: start.elapsed(),
+            others: machine.saturating_sub(cpu.servers() + cpu.client),
+            cpu,
         })
     }
 

@@ -140,6 +140,9 @@ pub(crate) struct Sample {
     pub(crate) cpu: Cpu,
     pub(crate) rows: Rows,
     pub(crate) wall: Duration,
+    /// From rest to rest, and what other processes of the machine used of it.
+    pub(crate) span: Duration,
+    pub(crate) others: Duration,
 }
 
 /// The value of one series, written as the page has it.
@@ -153,6 +156,27 @@ pub(crate) fn metric(page: &str, series: &str) -> Result<f64> {
         .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))
         .with_context(|| format!("no metric {series}"))?;
     value.parse().with_context(|| format!("{series}: {value}"))
+}
+
+/// CPU time that the machine has used since its start, by whatever process.
+///
+/// # Errors
+///
+/// `/proc` isn't that of Linux.
+pub(crate) fn cpu_of_machine() -> Result<Duration> {
+    let path = "/proc/stat";
+    let stat = fs::read_to_string(path).context(path)?;
+    busy_ticks(&stat).map(|ticks| TICK * ticks).context(path)
+}
+
+/// The first line without idle time and waiting, which are its fourth and fifth number (proc(5)). Time
+/// of guests is in the others.
+fn busy_ticks(stat: &str) -> Option<u32> {
+    let numbers = stat.lines().next()?.strip_prefix("cpu ")?;
+    let numbers = numbers.split_ascii_whitespace().take(8).enumerate();
+    let busy = numbers.filter(|(index, _)| !matches!(index, 3 | 4));
+    let busy: Option<u64> = busy.map(|(_, ticks)| ticks.parse::<u64>().ok()).sum();
+    u32::try_from(busy?).ok()
 }
 
 /// CPU time of a process since its start.
@@ -187,8 +211,16 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_this_process_can_be_read() {
-        assert!(cpu_of(std::process::id()).is_ok());
+    fn the_time_of_the_machine_is_without_idling_and_waiting() {
+        let stat = "cpu  1 2 4 1000 2000 8 16 32 64 128\ncpu0 1 2 3\n";
+        assert_eq!(busy_ticks(stat), Some(63));
+        assert_eq!(busy_ticks("cpu0 1"), None);
+    }
+
+    #[test]
+    fn the_time_of_this_process_is_part_of_that_of_the_machine() {
+        let own = cpu_of(std::process::id()).unwrap();
+        assert!(own <= cpu_of_machine().unwrap());
     }
 
     #[test]

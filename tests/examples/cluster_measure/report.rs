@@ -14,6 +14,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Report {
     head: String,
+    cores: usize,
     idle: Option<Sample>,
     /// By name, in the order of their first repetition.
     phases: Vec<(String, Vec<Sample>)>,
@@ -73,7 +74,7 @@ const QUESTIONS: [Column; 13] = [
 
 impl Report {
     pub(crate) fn new(options: &Options) -> Self {
-        let cores = thread::available_parallelism().map_or(0, |cores| cores.get());
+        let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
         let head = format!(
             "`{}` at {}: {}; NATS {NATS_VERSION}, Apache Cassandra {CASSANDRA_VERSION}.\n{} cores ({}) \
              for servers, roles and clients together; {} repetitions, median (least–greatest).",
@@ -86,6 +87,7 @@ impl Report {
         );
         Self {
             head,
+            cores,
             idle: None,
             phases: Vec::new(),
         }
@@ -104,6 +106,14 @@ impl Report {
         }
     }
 
+    /// The share of the machine that went to others while the clock ran.
+    fn others(&self) -> f64 {
+        let samples = || self.phases.iter().flat_map(|(_, samples)| samples);
+        let others: Duration = samples().map(|sample| sample.others).sum();
+        let span: Duration = samples().map(|sample| sample.span).sum();
+        others.as_secs_f64() / (span.as_secs_f64() * count(self.cores as u64))
+    }
+
     fn of<'a>(&'a self, names: &'a [&str]) -> impl Iterator<Item = &'a (String, Vec<Sample>)> {
         let wanted = |name: &String| names.contains(&name.as_str());
         self.phases.iter().filter(move |(name, _)| wanted(name))
@@ -112,7 +122,12 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}\n", self.head)?;
+        let others = short(100.0 * self.others());
+        writeln!(
+            f,
+            "{} Other processes used {others} % of the machine.\n",
+            self.head
+        )?;
         if let Some(idle) = &self.idle {
             writeln!(f, "{}\n", idle_line(idle))?;
         }

@@ -29,18 +29,25 @@ pub(crate) struct Measure {
 ///
 /// Something doesn't build, or the measurement fails.
 pub(crate) fn run(measure: &Measure) -> Result<()> {
-    let binary = super::build(true)?;
+    let help = ["--help", "-h"];
+    let asks_for_help = measure
+        .arguments
+        .iter()
+        .any(|argument| help.contains(&argument.as_str()));
     let mut command = vec!["cargo xtask cluster measure".to_owned()];
     command.extend(measure.arguments.iter().cloned());
     let mut cargo = shell::cargo("run");
     cargo
         .args(["--quiet", "--release", "-p", PACKAGE, "--example", PROGRAM])
         .arg("--")
-        .arg("--binary")
-        .arg(binary)
-        .args(["--commit", &commit()?])
-        .args(["--command", &command.join(" ")])
         .args(&measure.arguments);
+    if !asks_for_help {
+        cargo
+            .arg("--binary")
+            .arg(super::build(true)?)
+            .args(["--commit", &commit()?])
+            .args(["--command", &command.join(" ")]);
+    }
     let status = cargo.status().context("can't start cargo")?;
     ensure!(status.success(), "the measurement failed: {status}");
     Ok(())
