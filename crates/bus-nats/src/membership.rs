@@ -96,9 +96,9 @@ pub type Members = watch::Receiver<Arc<[Member]>>;
 #[derive(Debug)]
 pub struct Membership {
     ready: watch::Sender<bool>,
-    /// Dropped or sent to, the task ends.
-    leave: Option<oneshot::Sender<()>>,
-    left: Option<oneshot::Receiver<()>>,
+    /// Dropped, the task ends.
+    leave: oneshot::Sender<()>,
+    left: oneshot::Receiver<()>,
 }
 
 impl Membership {
@@ -127,8 +127,8 @@ impl Membership {
         });
         Ok(Self {
             ready: ready_in,
-            leave: Some(leave_in),
-            left: Some(left),
+            leave: leave_in,
+            left,
         })
     }
 
@@ -137,13 +137,17 @@ impl Membership {
         self.ready.send_replace(ready);
     }
 
+    /// The same for whoever learns it while another holds the lease: `true` is ready.
+    #[must_use]
+    pub fn ready(&self) -> watch::Sender<bool> {
+        self.ready.clone()
+    }
+
     /// Gives the lease up and waits until others can see that, or the server can't be told.
-    pub async fn leave(mut self) {
-        drop(self.leave.take());
-        if let Some(left) = self.left.take() {
-            // An error is the end of the task as well.
-            drop(left.await);
-        }
+    pub async fn leave(self) {
+        drop(self.leave);
+        // An error is the end of the task as well.
+        drop(self.left.await);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod cli;
 mod metrics;
+mod process;
 mod reference;
 mod roles;
 mod settings;
@@ -16,7 +17,7 @@ use heliograph_telemetry::{LogError, LogStyle, init_logs};
 
 use crate::{
     cli::{Cli, Command, Settings},
-    roles::Role,
+    process::Reload,
     tools::EXIT_CONFIG,
 };
 
@@ -24,15 +25,9 @@ fn main() -> ExitCode {
     let Cli { settings, command } = Cli::parse();
     match command.unwrap_or(Command::Standalone) {
         Command::Standalone => serve(settings, standalone::run),
-        Command::Gateway => serve(settings, |loaded, reload| {
-            roles::run(Role::Gateway, loaded, reload)
-        }),
-        Command::Ingest => serve(settings, |loaded, reload| {
-            roles::run(Role::Ingest, loaded, reload)
-        }),
-        Command::Matcher => serve(settings, |loaded, reload| {
-            roles::run(Role::Matcher, loaded, reload)
-        }),
+        Command::Gateway => serve(settings, roles::gateway::run),
+        Command::Ingest => serve(settings, roles::ingest::run),
+        Command::Matcher => serve(settings, roles::matcher::run),
         Command::Reference(page) => reference::print(page),
         Command::Tool(tool) => tools::run(tool, &settings),
         Command::Cluster(tool) => tools::run_on_cluster(tool, &settings),
@@ -40,10 +35,7 @@ fn main() -> ExitCode {
 }
 
 /// Loads the configuration, then runs until told to stop.
-fn serve(
-    settings: Settings,
-    run: impl FnOnce(Loaded, &standalone::Reload) -> anyhow::Result<()>,
-) -> ExitCode {
+fn serve(settings: Settings, run: impl FnOnce(Loaded, &Reload) -> anyhow::Result<()>) -> ExitCode {
     let loaded = match settings.load() {
         Ok(loaded) => loaded,
         Err(errors) => return fail(&errors.to_string(), EXIT_CONFIG),
@@ -51,7 +43,7 @@ fn serve(
     if let Err(error) = start_logs(loaded.config()) {
         return fail(&error.to_string(), EXIT_CONFIG);
     }
-    let reload: standalone::Reload = Box::new(move || Ok(settings.load()?));
+    let reload: Reload = Box::new(move || Ok(settings.load()?));
     match run(loaded, &reload) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&format!("error: {error:#}"), 1),

@@ -12,7 +12,7 @@ use heliograph_store_embedded::StoreStats;
 use heliograph_telemetry::metrics_reference;
 use heliograph_verify::Verifier;
 
-use crate::{cli::ReferencePage, metrics, standalone};
+use crate::{cli::ReferencePage, metrics, process};
 
 /// Prints a page to the standard output.
 pub(crate) fn print(page: ReferencePage) -> ExitCode {
@@ -28,7 +28,7 @@ pub(crate) fn print(page: ReferencePage) -> ExitCode {
 
 /// Registers what a whole relay registers, without starting one.
 fn metrics_page() -> io::Result<String> {
-    let mut registry = standalone::registry();
+    let mut registry = process::registry();
     drop(heliograph_ingest::Metrics::register(&mut registry));
     drop(heliograph_matcher::Metrics::register(&mut registry));
     drop(heliograph_gateway::Metrics::register(&mut registry));

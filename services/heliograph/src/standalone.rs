@@ -6,42 +6,35 @@ use std::{
     io::Write as _,
     net::SocketAddr,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use anyhow::Context;
 use heliograph_bus::{InProcess, InProcessOptions};
 use heliograph_config::{Config, Loaded};
 use heliograph_gateway::{Gateway, Hub, Known, Lookup};
-use heliograph_lifecycle::{Phase, Shutdown, Signals, StopPlan, Tasks, stop};
+use heliograph_lifecycle::{Shutdown, Signals, Tasks, stop};
 use heliograph_matcher::{Matcher, Progress};
 use heliograph_policy::RelayUrls;
 use heliograph_protocol::{Event, Timestamp};
 use heliograph_recent::Recent;
-use heliograph_store::EventStore;
 use heliograph_store_embedded::EmbeddedStore;
 use heliograph_telemetry::{AdminServer, Health, Registry};
 use heliograph_verify::Verifier;
-use tokio::net::TcpListener;
 
-use crate::{metrics, settings};
-
-/// Loads the configuration again, for SIGHUP.
-pub(crate) type Reload = Box<dyn Fn() -> anyhow::Result<Loaded>>;
-
-/// Rows that the recent tier reads from the archive at once while it warms up.
-const WARM_ROWS: usize = 2_000;
-
-/// Pause after a failed look at the archive. Reads go there meanwhile.
-const WARM_PAUSE: Duration = Duration::from_secs(1);
+use crate::{
+    metrics,
+    process::{
+        self, Grace, Reload, block_on, listen, log_stopped, ready_while_running, registry,
+        start_heartbeat, stop_plan, until_stopping, warm_up,
+    },
+    settings,
+};
 
 /// How often expired events are purged, and how many at once.
 const PURGE_INTERVAL: Duration = Duration::from_secs(60);
 const PURGE_EVENTS: usize = 10_000;
-
-/// Time that ingest and matcher have to drain even if sessions used up the grace period.
-const INNER_STOP_MIN: Duration = Duration::from_secs(1);
 
 /// The parts of a running relay.
 struct Relay {
@@ -67,27 +60,13 @@ struct Relay {
 ///
 /// The relay can't start, with the reason for the operator.
 pub(crate) fn run(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
-    // Every connection is an open file.
-    heliograph_telemetry::raise_open_files_limit();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(settings::cores())
-        .thread_name("data")
-        .enable_all()
-        .build()
-        .context("failed to start the runtime")?;
-    runtime.block_on(serve(loaded, reload))
+    block_on(serve(loaded, reload))
 }
 
 async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("failed to listen for signals")?;
     let config = loaded.config().clone();
-    let listen = config.gateway.listen;
-    let listener = TcpListener::bind(listen)
-        .await
-        .with_context(|| format!("can't listen on {listen}"))?;
-    let address = listener
-        .local_addr()
-        .context("the listener has no address")?;
+    let (listener, address) = listen(config.gateway.listen).await?;
     let urls = settings::relay_urls(&config, address)?;
     let store = open(&config, &urls)?;
     let mut registry = registry();
@@ -95,11 +74,7 @@ async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
     let relay = connect(&config, store, urls, &mut registry)?;
     let _admin = start_admin(&config, registry, &health, &relay)?;
 
-    let heartbeat = health.heartbeat("data").run();
-    relay.background.spawn(
-        "heartbeat",
-        until_stopping(relay.shutdown.clone(), heartbeat),
-    );
+    start_heartbeat(&health, &relay.shutdown, &relay.background);
     relay.edge.spawn(
         "accept",
         heliograph_gateway::run(Arc::clone(&relay.gateway), listener),
@@ -107,23 +82,15 @@ async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
     banner(&config, address);
 
     let loaded = Mutex::new(loaded);
-    signals.stop(|| apply_reload(&relay, &loaded, reload)).await;
-    relay.stop(&config, signals.stop(|| ())).await
-}
-
-/// The registry with what every process shows.
-pub(crate) fn registry() -> Registry {
-    let mut registry = heliograph_telemetry::registry();
-    let build = heliograph_telemetry::BuildInfo {
-        version: env!("CARGO_PKG_VERSION"),
-        revision: option_env!("HELIOGRAPH_REVISION").unwrap_or("unknown"),
+    let again = || {
+        process::reload(&loaded, reload, |config| {
+            let urls = || relay.urls.clone();
+            relay.gateway.reload(settings::gateway(config, urls()));
+            relay.matcher.reload(settings::matcher(config, urls()));
+        });
     };
-    heliograph_telemetry::register_process_metrics(
-        &mut registry,
-        build,
-        Timestamp::now().as_secs(),
-    );
-    registry
+    signals.stop(again).await;
+    relay.stop(&config, signals.stop(|| ())).await
 }
 
 fn open(config: &Config, urls: &RelayUrls) -> anyhow::Result<EmbeddedStore> {
@@ -234,22 +201,6 @@ fn known(recent: &Recent<EmbeddedStore>, store: &EmbeddedStore) -> Known {
     }
 }
 
-/// Fills the recent tier from the archive while the relay serves.
-pub(crate) async fn warm_up<S: EventStore>(recent: Recent<S>) {
-    loop {
-        match recent.warm_step(WARM_ROWS).await {
-            Ok(false) => tokio::task::yield_now().await,
-            Ok(true) => {
-                return tracing::info!(events = recent.stats().events, "recent tier is warm");
-            }
-            Err(error) => {
-                tracing::warn!(%error, "failed to fill the recent tier, trying again");
-                tokio::time::sleep(WARM_PAUSE).await;
-            }
-        }
-    }
-}
-
 /// Takes expired events out of the store; they are hidden from the second they expire anyway.
 async fn purge(store: EmbeddedStore) {
     loop {
@@ -267,25 +218,6 @@ async fn purge(store: EmbeddedStore) {
     }
 }
 
-/// Runs a task until it is over or the process stops.
-pub(crate) async fn until_stopping(shutdown: Shutdown, task: impl Future<Output = ()>) {
-    until_phase(shutdown, Phase::Draining, task).await;
-}
-
-/// The same for a task that sessions need until they are closed.
-pub(crate) async fn until_stopped(shutdown: Shutdown, task: impl Future<Output = ()>) {
-    until_phase(shutdown, Phase::Stopped, task).await;
-}
-
-async fn until_phase(shutdown: Shutdown, end: Phase, task: impl Future<Output = ()>) {
-    let mut phase = shutdown.watch();
-    tokio::select! {
-        biased; // a task that is over needs no stopping
-        () = task => {}
-        _ = phase.reached(end) => {}
-    }
-}
-
 fn start_admin(
     config: &Config,
     registry: Registry,
@@ -295,11 +227,7 @@ fn start_admin(
     let Some(listen) = config.admin.listen else {
         return Ok(None);
     };
-    let shutdown = relay.shutdown.clone();
-    health.ready_when("phase", move || match shutdown.phase() {
-        Phase::Running => Ok(()),
-        phase => Err(phase.as_str().to_owned()),
-    });
+    ready_while_running(health, &relay.shutdown);
     let store = relay.store.clone();
     health.ready_when("store", move || {
         if store.stats().broken {
@@ -323,48 +251,16 @@ fn start_admin(
     Ok(Some(admin))
 }
 
-/// Puts the keys that reload into force.
-fn apply_reload(relay: &Relay, loaded: &Mutex<Loaded>, reload: &Reload) {
-    let mut current = loaded.lock().unwrap_or_else(PoisonError::into_inner);
-    let result = reload().and_then(|newer| Ok(current.reload(&newer)?));
-    match result {
-        Ok(reloaded) => {
-            let config = reloaded.loaded.config();
-            relay
-                .gateway
-                .reload(settings::gateway(config, relay.urls.clone()));
-            relay
-                .matcher
-                .reload(settings::matcher(config, relay.urls.clone()));
-            tracing::info!(
-                changed = ?reloaded.changed,
-                needs_restart = ?reloaded.needs_restart,
-                "configuration reloaded"
-            );
-            *current = reloaded.loaded;
-        }
-        Err(error) => tracing::error!(%error, "configuration not reloaded"),
-    }
-}
-
 impl Relay {
     /// Stops from the edge inwards: sessions first, then what they depend on (CL-6).
     async fn stop(self, config: &Config, force: impl Future) -> anyhow::Result<()> {
-        let grace = config.shutdown.grace;
-        let deadline = Instant::now() + grace;
-        let plan = StopPlan {
-            unready: config.shutdown.unready,
-            grace,
-        };
+        let plan = stop_plan(config);
+        let grace = Grace::begin(plan.grace);
         let report = stop(&self.shutdown, &self.edge, plan, force).await;
-        let left = || {
-            let left = deadline.saturating_duration_since(Instant::now());
-            left.max(INNER_STOP_MIN)
-        };
         self.bus.close_intake();
-        self.ingest.wait(left()).await;
+        self.ingest.wait(grace.left()).await;
         self.bus.close_feed();
-        self.matching.wait(left()).await;
+        self.matching.wait(grace.left()).await;
         self.background.wait(Duration::from_secs(1)).await;
         let Self {
             gateway,
@@ -378,11 +274,7 @@ impl Relay {
         tokio::task::spawn_blocking(move || store.close())
             .await
             .context("closing the store")?;
-        tracing::info!(
-            left = report.left.count(),
-            forced = report.forced,
-            "stopped"
-        );
+        log_stopped(&report);
         Ok(())
     }
 }

@@ -3,39 +3,39 @@
 use std::{
     io::Write as _,
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
 };
 
 use anyhow::Context;
 use heliograph_bus::Deliver;
-use heliograph_bus_nats::{Lease, NatsBus, Role};
+use heliograph_bus_nats::{NatsBus, Role};
 use heliograph_config::Loaded;
 use heliograph_control::ControlState;
 use heliograph_gateway::{Gateway, Hub, Known, Verified};
-use heliograph_lifecycle::{Phase, Signals, StopPlan, Tasks, stop};
+use heliograph_lifecycle::{Phase, Signals, Tasks, stop};
 use heliograph_link::{Client, ClientMetrics};
 use heliograph_policy::{LiveControl, NetworkSet};
 use heliograph_verify::Verifier;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::sync::watch;
 
-use super::{
-    node::{self, Node},
-    rebalance,
-};
+use super::{node::Node, rebalance};
 use crate::{
-    metrics, settings,
-    standalone::{Reload, until_stopped},
+    metrics,
+    process::{self, Grace, Reload, block_on, listen, stop_plan, until_stopped},
+    settings,
 };
 
-pub(super) async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
+/// Runs until a signal ends it.
+///
+/// # Errors
+///
+/// It can't start or go on, with the reason for the operator.
+pub(crate) fn run(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
+    block_on(Box::pin(serve(loaded, reload)))
+}
+
+async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("failed to listen for signals")?;
-    let listen = loaded.config().gateway.listen;
-    let listener = TcpListener::bind(listen)
-        .await
-        .with_context(|| format!("can't listen on {listen}"))?;
-    let address = listener
-        .local_addr()
-        .context("the listener has no address")?;
+    let (listener, address) = listen(loaded.config().gateway.listen).await?;
     let mut node = Node::start(&loaded).await?;
     let (control, state) = node.control().await?;
     let edge = Tasks::new();
@@ -47,13 +47,7 @@ pub(super) async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()>
             follow_networks(Arc::clone(&gateway), state),
         ),
     );
-    let lease = node.bus.join(Lease {
-        role: Role::Gateway,
-        name: node.name.clone(),
-        address: String::new(),
-        ready: true,
-    });
-    let lease = lease.await.context("can't join the cluster")?;
+    let lease = node.join(Role::Gateway, String::new(), true).await?;
     let _admin = node.admin()?;
     edge.spawn(
         "accept",
@@ -65,32 +59,17 @@ pub(super) async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()>
 
     let loaded = Mutex::new(loaded);
     let again = || {
-        node::reload(&loaded, reload, |config| {
+        process::reload(&loaded, reload, |config| {
             let urls = node.urls.clone();
             gateway.reload(settings::cluster::gateway(config, urls, &control));
         });
     };
     signals.stop(again).await;
-    let shutdown = &node.config.shutdown;
-    let deadline = Instant::now() + shutdown.grace;
-    let plan = StopPlan {
-        unready: shutdown.unready,
-        grace: shutdown.grace,
-    };
+    let plan = stop_plan(&node.config);
+    let grace = Grace::begin(plan.grace);
     let report = stop(&node.shutdown, &edge, plan, signals.stop(|| ())).await;
     drop(gateway);
-    lease.leave().await;
-    node.end(
-        deadline
-            .saturating_duration_since(Instant::now())
-            .max(Duration::from_secs(1)),
-    )
-    .await;
-    tracing::info!(
-        left = report.left.count(),
-        forced = report.forced,
-        "stopped"
-    );
+    node.end(lease, grace, &report).await;
     Ok(())
 }
 

@@ -2,26 +2,35 @@
 
 use std::{
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::Context;
-use heliograph_bus_nats::{Lease, Role};
+use heliograph_bus_nats::Role;
 use heliograph_config::Loaded;
-use heliograph_lifecycle::{Phase, Signals, StopPlan, Tasks, stop};
+use heliograph_lifecycle::{Signals, StopPlan, Tasks, stop};
 use heliograph_store_scylla::ScyllaStore;
 
-use super::node::{self, Node};
+use super::node::Node;
 use crate::{
+    process::{self, Grace, Reload, block_on, stop_plan, until_stopping},
     settings,
-    standalone::{Reload, until_stopping},
 };
 
 /// How often removals that a request to vanish has left over are gone on with, and for how long.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 const SWEEP_TIME: Duration = Duration::from_secs(2);
 
-pub(super) async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
+/// Runs until a signal ends it.
+///
+/// # Errors
+///
+/// It can't start or go on, with the reason for the operator.
+pub(crate) fn run(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
+    block_on(Box::pin(serve(loaded, reload)))
+}
+
+async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("failed to listen for signals")?;
     let mut node = Node::start(&loaded).await?;
     let metrics = heliograph_store_scylla::Metrics::register(&mut node.registry);
@@ -42,42 +51,23 @@ pub(super) async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()>
     node.needs("ingest", &workers);
     node.background
         .spawn("sweep", until_stopping(node.shutdown.clone(), sweep(store)));
-    let lease = node.bus.join(Lease {
-        role: Role::Ingest,
-        name: node.name.clone(),
-        address: String::new(),
-        ready: true,
-    });
-    let lease = lease.await.context("can't join the cluster")?;
+    let lease = node.join(Role::Ingest, String::new(), true).await?;
     let _admin = node.admin()?;
     tracing::info!(node = %node.name, "ingest started");
 
     let loaded = Mutex::new(loaded);
     signals
-        .stop(|| node::reload(&loaded, reload, |_config| ()))
+        .stop(|| process::reload(&loaded, reload, |_config| ()))
         .await;
-    let grace = node.config.shutdown.grace;
-    let deadline = Instant::now() + grace;
     // No balancer waits for a worker: it fetches no more at once.
-    node.bus.close_intake();
     let plan = StopPlan {
         unready: Duration::ZERO,
-        grace,
+        ..stop_plan(&node.config)
     };
+    let grace = Grace::begin(plan.grace);
+    node.bus.close_intake();
     let report = stop(&node.shutdown, &workers, plan, signals.stop(|| ())).await;
-    debug_assert!(node.shutdown.phase() == Phase::Stopped, "stop ends there");
-    lease.leave().await;
-    node.end(
-        deadline
-            .saturating_duration_since(Instant::now())
-            .max(Duration::from_secs(1)),
-    )
-    .await;
-    tracing::info!(
-        left = report.left.count(),
-        forced = report.forced,
-        "stopped"
-    );
+    node.end(lease, grace, &report).await;
     Ok(())
 }
 

@@ -1,27 +1,25 @@
 //! A matcher: follows the stream of commits, holds the newest events in memory over the database,
 //! and serves gateways.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::{Duration, Instant},
-};
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, bail};
 use heliograph_bus::{Bus, CommitNumber, Requests};
-use heliograph_bus_nats::{Lease, Membership, Role};
+use heliograph_bus_nats::{Membership, Role};
 use heliograph_config::Loaded;
-use heliograph_lifecycle::{Signals, StopPlan, Tasks, stop};
+use heliograph_lifecycle::{Signals, Tasks, stop};
 use heliograph_link::{ServerMetrics, Sessions};
 use heliograph_matcher::{Matcher, Progress};
 use heliograph_policy::LiveControl;
 use heliograph_recent::Recent;
 use heliograph_store_scylla::ScyllaStore;
-use tokio::net::TcpListener;
+use tokio::sync::watch;
 
-use super::node::{self, Node};
+use super::node::Node;
 use crate::{
-    metrics, settings,
-    standalone::{Reload, until_stopping, warm_up},
+    metrics,
+    process::{self, Grace, Reload, block_on, listen, stop_plan, until_stopping, warm_up},
+    settings,
 };
 
 /// The parts of a running matcher.
@@ -31,15 +29,18 @@ struct Parts {
     sessions: Sessions,
 }
 
-pub(super) async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
+/// Runs until a signal ends it.
+///
+/// # Errors
+///
+/// It can't start or go on, with the reason for the operator.
+pub(crate) fn run(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
+    block_on(Box::pin(serve(loaded, reload)))
+}
+
+async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("failed to listen for signals")?;
-    let listen = loaded.config().matcher.listen;
-    let listener = TcpListener::bind(listen)
-        .await
-        .with_context(|| format!("can't listen on {listen}"))?;
-    let address = listener
-        .local_addr()
-        .context("the listener has no address")?;
+    let (listener, address) = listen(loaded.config().matcher.listen).await?;
     let mut node = Node::start(&loaded).await?;
     let (control, _state) = node.control().await?;
     let parts = connect(&mut node, &control).await?;
@@ -70,20 +71,14 @@ pub(super) async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()>
     );
     let mut serving = edge.spawn("link", link);
     let advertised = settings::cluster::advertised(&node.config, address);
-    let lease = node.bus.join(Lease {
-        role: Role::Matcher,
-        name: node.name.clone(),
-        address: advertised,
-        ready: false,
-    });
-    let lease = Arc::new(lease.await.context("can't join the cluster")?);
-    begin_work(&node, &parts, &lease, caught_up, newest);
+    let lease = node.join(Role::Matcher, advertised, false).await?;
+    begin_work(&node, &parts, lease.ready(), caught_up, newest);
     let _admin = node.admin()?;
     tracing::info!(node = %node.name, %address, "matcher started");
 
     let loaded = Mutex::new(loaded);
     let again = || {
-        node::reload(&loaded, reload, |config| {
+        process::reload(&loaded, reload, |config| {
             let urls = node.urls.clone();
             let options = settings::cluster::matcher(config, urls, &control);
             parts.matcher.reload(options);
@@ -102,7 +97,7 @@ pub(super) async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()>
             Err(error) => error.to_string(),
         }),
     };
-    finish(node, &edge, &matching, &lease, signals.stop(|| ())).await;
+    finish(node, &edge, &matching, lease, signals.stop(|| ())).await;
     match broken {
         // What it holds may have a gap: its successor starts from nothing.
         Some(reason) => bail!("the matcher can't go on: {reason}"),
@@ -140,20 +135,19 @@ async fn connect(node: &mut Node, control: &LiveControl) -> anyhow::Result<Parts
 fn begin_work(
     node: &Node,
     parts: &Parts,
-    lease: &Arc<Membership>,
-    mut caught_up: tokio::sync::watch::Receiver<bool>,
+    ready: watch::Sender<bool>,
+    mut caught_up: watch::Receiver<bool>,
     newest: CommitNumber,
 ) {
     let (matcher, recent) = (Arc::clone(&parts.matcher), parts.recent.clone());
-    let lease = Arc::clone(lease);
     let work = async move {
         if caught_up.wait_for(|caught_up| *caught_up).await.is_err() {
             return;
         }
         matcher.begin_after(newest);
         drop(matcher);
-        lease.set_ready(true);
-        drop(lease);
+        ready.send_replace(true);
+        drop(ready);
         warm_up(recent).await;
     };
     node.background
@@ -161,32 +155,12 @@ fn begin_work(
 }
 
 /// Gateways are sent away first, so that they go on elsewhere while everything here still works.
-async fn finish(
-    node: Node,
-    edge: &Tasks,
-    matching: &Tasks,
-    lease: &Membership,
-    force: impl Future,
-) {
-    let grace = node.config.shutdown.grace;
-    let deadline = Instant::now() + grace;
-    let left = || {
-        deadline
-            .saturating_duration_since(Instant::now())
-            .max(Duration::from_secs(1))
-    };
+async fn finish(node: Node, edge: &Tasks, matching: &Tasks, lease: Membership, force: impl Future) {
+    let plan = stop_plan(&node.config);
+    let grace = Grace::begin(plan.grace);
     lease.set_ready(false);
-    let plan = StopPlan {
-        unready: node.config.shutdown.unready,
-        grace,
-    };
     let report = stop(&node.shutdown, edge, plan, force).await;
     node.bus.close_feed();
-    matching.wait(left()).await;
-    node.end(left()).await;
-    tracing::info!(
-        left = report.left.count(),
-        forced = report.forced,
-        "stopped"
-    );
+    matching.wait(grace.left()).await;
+    node.end(lease, grace, &report).await;
 }

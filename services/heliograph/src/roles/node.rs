@@ -1,22 +1,19 @@
 //! What every role has: a name, the bus, control records, health, the order of stopping.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
-use heliograph_bus_nats::{LinkState, NatsBus};
+use heliograph_bus_nats::{Lease, LinkState, Membership, NatsBus, Role};
 use heliograph_config::{Config, Loaded};
 use heliograph_control::{ControlState, ControlStore, ReadState};
-use heliograph_lifecycle::{Phase, Shutdown, Tasks};
+use heliograph_lifecycle::{Phase, Shutdown, StopReport, Tasks};
 use heliograph_policy::{LiveControl, RelayUrls};
 use heliograph_telemetry::{AdminServer, Health, Registry};
 use tokio::sync::watch;
 
 use crate::{
+    process::{Grace, log_stopped, ready_while_running, registry, start_heartbeat},
     settings,
-    standalone::{Reload, registry, until_stopping},
 };
 
 /// How long NATS may be away before a process says that it isn't ready: an outage of all of it
@@ -70,12 +67,7 @@ impl Node {
     }
 
     fn check_health(&self) {
-        let shutdown = self.shutdown.clone();
-        self.health
-            .ready_when("phase", move || match shutdown.phase() {
-                Phase::Running => Ok(()),
-                phase => Err(phase.as_str().to_owned()),
-            });
+        ready_while_running(&self.health, &self.shutdown);
         let bus = self.bus.clone();
         self.health.ready_when("nats", move || match bus.state() {
             LinkState::Down { since } if since.elapsed() > BUS_AWAY_MAX => {
@@ -83,11 +75,7 @@ impl Node {
             }
             LinkState::Up | LinkState::Down { .. } => Ok(()),
         });
-        let heartbeat = self.health.heartbeat("data").run();
-        self.background.spawn(
-            "heartbeat",
-            until_stopping(self.shutdown.clone(), heartbeat),
-        );
+        start_heartbeat(&self.health, &self.shutdown, &self.background);
     }
 
     /// Follows what operators decide; not ready before that has been read once.
@@ -140,29 +128,30 @@ impl Node {
         Ok(Some(admin))
     }
 
-    /// Ends what is left, the bus last.
-    pub(super) async fn end(self, left: Duration) {
-        self.shutdown.advance(Phase::Stopped);
-        self.background.wait(left.min(LAST_WORDS)).await;
+    /// Takes a lease, under which the others know this process.
+    pub(super) async fn join(
+        &self,
+        role: Role,
+        address: String,
+        ready: bool,
+    ) -> anyhow::Result<Membership> {
+        let name = self.name.clone();
+        let lease = Lease {
+            role,
+            name,
+            address,
+            ready,
+        };
+        let membership = self.bus.join(lease).await;
+        membership.context("can't join the cluster")
+    }
+
+    /// Ends what is left once the role's own tasks have: the lease first, the bus last.
+    pub(super) async fn end(self, lease: Membership, grace: Grace, report: &StopReport) {
+        lease.leave().await;
+        self.background.wait(grace.left().min(LAST_WORDS)).await;
         self.bus.close(LAST_WORDS).await;
         self.bus_tasks.wait(LAST_WORDS).await;
-    }
-}
-
-/// Puts the keys that reload into force: loads the configuration again and hands it to the role.
-pub(super) fn reload(loaded: &Mutex<Loaded>, reload: &Reload, apply: impl FnOnce(&Config)) {
-    let mut current = loaded.lock().unwrap_or_else(PoisonError::into_inner);
-    let result = reload().and_then(|newer| Ok(current.reload(&newer)?));
-    match result {
-        Ok(reloaded) => {
-            apply(reloaded.loaded.config());
-            tracing::info!(
-                changed = ?reloaded.changed,
-                needs_restart = ?reloaded.needs_restart,
-                "configuration reloaded"
-            );
-            *current = reloaded.loaded;
-        }
-        Err(error) => tracing::error!(%error, "configuration not reloaded"),
+        log_stopped(report);
     }
 }

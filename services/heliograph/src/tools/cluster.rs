@@ -14,7 +14,7 @@ use serde_json::json;
 use super::output::note;
 use crate::{
     cli::{BanTool, ClusterTool, ControlTool, DeadLettersTool, IpTool, KindAction, UnbanTool},
-    settings, standalone,
+    process, settings,
 };
 
 /// Dead letters read at once.
@@ -50,7 +50,7 @@ pub(super) fn run(tool: ClusterTool, loaded: &Loaded, out: &mut impl Write) -> a
 
 async fn migrate(config: &Config, check: bool, out: &mut impl Write) -> anyhow::Result<()> {
     let urls = heliograph_policy::RelayUrls::default();
-    let metrics = scylla::Metrics::register(&mut standalone::registry());
+    let metrics = scylla::Metrics::register(&mut process::registry());
     let options = settings::cluster::archive(config, urls, metrics);
     let report = if check {
         scylla::check(&options).await?
@@ -84,7 +84,7 @@ async fn migrate(config: &Config, check: bool, out: &mut impl Write) -> anyhow::
 async fn connect(config: &Config) -> anyhow::Result<NatsBus> {
     let node = settings::cluster::node(config)?;
     let options = settings::cluster::bus(config, &node)?;
-    let metrics = heliograph_bus_nats::Metrics::register(&mut standalone::registry());
+    let metrics = heliograph_bus_nats::Metrics::register(&mut process::registry());
     NatsBus::connect(options, Arc::new(metrics), &Tasks::new())
         .await
         .with_context(|| format!("can't use the bus at {}", config.nats.servers.join(", ")))
