@@ -7,12 +7,13 @@ use async_nats::{
     jetstream::{Context, ContextBuilder, stream},
 };
 use heliograph_lifecycle::Tasks;
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 
 use crate::{
     Metrics, NatsError, NatsOptions,
     acked::Acked,
     connection::{self, Link, REQUEST_TIMEOUT},
+    latch::Latch,
     names::Names,
     streams,
 };
@@ -30,7 +31,7 @@ pub(crate) struct Core {
     pub(crate) incarnation: String,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tasks: Tasks,
-    closed: watch::Sender<bool>,
+    closed: Latch,
 }
 
 impl Core {
@@ -62,7 +63,7 @@ impl Core {
             options: Arc::new(options),
             metrics,
             tasks,
-            closed: watch::Sender::new(false),
+            closed: Latch::default(),
         })
     }
 }
@@ -106,18 +107,12 @@ impl Core {
 
     /// Ends the tasks that nothing else ends.
     pub(crate) fn close(&self) {
-        self.closed.send_replace(true);
+        self.closed.set();
     }
 
     /// Waits until it is closed. Safe to cancel.
     pub(crate) async fn closed(&self) {
-        let closed = self
-            .closed
-            .subscribe()
-            .wait_for(|closed| *closed)
-            .await
-            .is_ok();
-        debug_assert!(closed, "the sender lives in self");
+        self.closed.wait().await;
     }
 
     /// What the leader of a stream knows of it.

@@ -15,6 +15,7 @@ use crate::{
     codec,
     core::Core,
     follow::{Followed, Follower, From, Step},
+    latch::Latch,
     newest::Newest,
 };
 
@@ -46,8 +47,8 @@ pub enum FeedError {
 /// What is known of the feed from outside.
 #[derive(Debug)]
 pub(crate) struct FeedState {
-    pub(crate) closed: watch::Sender<bool>,
-    pub(crate) caught_up: watch::Sender<bool>,
+    pub(crate) closed: Latch,
+    pub(crate) caught_up: Latch,
     pub(crate) error: Mutex<Option<FeedError>>,
 }
 
@@ -73,20 +74,10 @@ pub struct NatsFeed {
 impl FeedState {
     pub(crate) fn new() -> Self {
         Self {
-            closed: watch::Sender::new(false),
-            caught_up: watch::Sender::new(false),
+            closed: Latch::default(),
+            caught_up: Latch::default(),
             error: Mutex::new(None),
         }
-    }
-
-    async fn closed(&self) {
-        let closed = self
-            .closed
-            .subscribe()
-            .wait_for(|closed| *closed)
-            .await
-            .is_ok();
-        debug_assert!(closed, "the sender lives in self");
     }
 
     fn fail(&self, error: FeedError) {
@@ -125,11 +116,7 @@ impl NatsFeed {
     fn note_applied(&self) {
         let target = *self.target.borrow();
         if target.is_some_and(|target| self.given >= target) {
-            self.state.caught_up.send_if_modified(|caught_up| {
-                let first = !*caught_up;
-                *caught_up = true;
-                first
-            });
+            self.state.caught_up.set();
         }
     }
 
@@ -195,7 +182,7 @@ impl Reader {
             // Closing first: what was read stays to be taken.
             let step = tokio::select! {
                 biased;
-                () = self.state.closed() => return,
+                () = self.state.closed.wait() => return,
                 () = self.commits.closed() => return,
                 step = follower.next() => step,
             };
@@ -228,7 +215,7 @@ impl Reader {
                 tokio::select! {
                     biased;
                     sent = self.commits.send(committed) => sent.map_err(|_gone| None),
-                    () = self.state.closed() => Err(None),
+                    () = self.state.closed.wait() => Err(None),
                 }
             }
         }
@@ -265,7 +252,7 @@ async fn listen(core: Arc<Core>, state: Arc<FeedState>, events: mpsc::Sender<Arc
             Err(error) => {
                 tracing::debug!(%error, "can't subscribe to ephemeral events");
                 sleep(PAUSE).await;
-                if events.is_closed() || *state.closed.borrow() {
+                if events.is_closed() || state.closed.is_set() {
                     return;
                 }
                 continue;
@@ -275,7 +262,7 @@ async fn listen(core: Arc<Core>, state: Arc<FeedState>, events: mpsc::Sender<Arc
             // Closing first: nothing of this is waited for.
             let message = tokio::select! {
                 biased;
-                () = state.closed() => return,
+                () = state.closed.wait() => return,
                 () = events.closed() => return,
                 message = messages.next() => message,
             };

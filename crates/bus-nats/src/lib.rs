@@ -25,6 +25,7 @@ mod feed;
 mod follow;
 mod history;
 mod intake;
+mod latch;
 mod membership;
 mod metrics;
 mod names;
@@ -235,7 +236,7 @@ impl NatsBus {
 
     /// Reads no more commits; the matcher drains what was read, then ends.
     pub fn close_feed(&self) {
-        self.shared.feed.closed.send_replace(true);
+        self.shared.feed.closed.set();
     }
 
     /// Closes everything, gives what is on its way `patience` to be done with, then disconnects and

@@ -21,6 +21,7 @@ use crate::{
     NatsError,
     core::Core,
     follow::{Followed, Follower, From, Step},
+    latch::Latch,
     names::token,
 };
 
@@ -225,7 +226,7 @@ pub(crate) struct Roster {
     core: Arc<Core>,
     roles: BTreeMap<Role, watch::Sender<Arc<[Member]>>>,
     /// Whether the bucket was read once to its end.
-    read: watch::Sender<bool>,
+    read: Latch,
     started: Mutex<bool>,
 }
 
@@ -235,7 +236,7 @@ impl Roster {
         Self {
             core,
             roles: Role::ALL.map(sender).into(),
-            read: watch::Sender::new(false),
+            read: Latch::default(),
             started: Mutex::new(false),
         }
     }
@@ -256,8 +257,7 @@ impl Roster {
 
     /// Waits until the members that were there are known.
     pub(crate) async fn read(&self) {
-        let read = self.read.subscribe().wait_for(|read| *read).await.is_ok();
-        debug_assert!(read, "the sender lives in self");
+        self.read.wait().await;
     }
 }
 
@@ -296,14 +296,14 @@ impl Watcher {
             Step::Started { behind, .. } => {
                 self.extend_all();
                 if behind == 0 {
-                    self.roster.read.send_replace(true);
+                    self.roster.read.set();
                 }
             }
             Step::Message(followed) => {
                 let last = followed.behind == 0;
                 self.note(followed);
                 if last {
-                    self.roster.read.send_replace(true);
+                    self.roster.read.set();
                 }
             }
             Step::Gap { .. } => debug_assert!(false, "the last of each has no gaps"),

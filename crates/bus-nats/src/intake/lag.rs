@@ -13,14 +13,13 @@ const INTERVAL: Duration = Duration::from_secs(2);
 
 /// Watches until the intake is closed.
 pub(super) async fn watch(workshop: Arc<Workshop>) {
-    let mut closed = workshop.closed.subscribe();
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         // Closing first: the process ends.
         tokio::select! {
             biased;
-            _closed = closed.wait_for(|closed| *closed) => return,
+            () = workshop.closed.wait() => return,
             () = async { ticks.tick().await; look(&workshop).await } => {}
         }
     }

@@ -86,11 +86,10 @@ impl Puller {
     /// the server can't be asked; then again is to be asked. Safe to cancel.
     pub(super) async fn fetch(&mut self) {
         let workshop = Arc::clone(&self.workshop);
-        let mut closed = workshop.closed.subscribe();
         // Closing first: nothing more is to be fetched.
         tokio::select! {
             biased;
-            _closed = closed.wait_for(|closed| *closed) => {}
+            () = workshop.closed.wait() => {}
             () = self.fetch_until_closed() => {}
         }
     }

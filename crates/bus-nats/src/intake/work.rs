@@ -23,6 +23,7 @@ use super::{NatsItem, lag, settle};
 use crate::{
     codec::{self, Batch},
     core::Core,
+    latch::Latch,
 };
 
 /// Marks a dead letter that is tried again: nothing is known of its first life.
@@ -38,7 +39,7 @@ pub(crate) struct Workshop {
     pub(super) core: Arc<Core>,
     /// A place for each message that isn't settled.
     pub(super) places: Arc<Semaphore>,
-    pub(super) closed: watch::Sender<bool>,
+    pub(super) closed: Latch,
     settle: mpsc::Sender<Arc<Work>>,
     /// The other end, until the task takes it.
     settling: Mutex<Option<mpsc::Receiver<Arc<Work>>>>,
@@ -106,7 +107,7 @@ impl Workshop {
         Self {
             core,
             places: Arc::new(Semaphore::new(places)),
-            closed: watch::Sender::new(false),
+            closed: Latch::default(),
             settle,
             settling: Mutex::new(Some(settling)),
             started: AtomicBool::new(false),
@@ -135,11 +136,11 @@ impl Workshop {
 
     /// No more messages are fetched; workers drain what they have, then end.
     pub(crate) fn close(&self) {
-        self.closed.send_replace(true);
+        self.closed.set();
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        *self.closed.borrow()
+        self.closed.is_set()
     }
 
     /// Counts a worker out.
@@ -149,16 +150,11 @@ impl Workshop {
 
     /// Waits until it is closed, the workers are gone and every message is settled.
     pub(crate) async fn over(&self) {
-        let closed = self
-            .closed
-            .subscribe()
-            .wait_for(|closed| *closed)
-            .await
-            .is_ok();
+        self.closed.wait().await;
         let mut load = self.load.subscribe();
         let idle = load.wait_for(|load| load.workers == 0 && load.messages == 0);
         let idle = idle.await.is_ok();
-        debug_assert!(closed && idle, "the senders live in self");
+        debug_assert!(idle, "the sender lives in self");
     }
 
     /// Every message that isn't settled.
