@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
-use heliograph_bus::{CommitNumber, Committed, Feed, FeedItem};
+use heliograph_bus::{CommitNumber, Feed, FeedItem};
 use heliograph_protocol::Event;
 use parking_lot::Mutex;
 use tokio::{
@@ -60,7 +60,7 @@ pub(crate) struct FeedState {
 /// [`NatsBus::feed_error`]: crate::NatsBus::feed_error
 #[derive(Debug)]
 pub struct NatsFeed {
-    commits: mpsc::Receiver<(CommitNumber, Vec<Committed>)>,
+    commits: mpsc::Receiver<FeedItem>,
     ephemeral: mpsc::Receiver<Arc<Event>>,
     /// What the stream had when the feed began, once known.
     target: watch::Receiver<Option<CommitNumber>>,
@@ -98,6 +98,7 @@ impl NatsFeed {
             newest: Arc::clone(newest),
             commits: commits_in,
             target: target_in,
+            begun: false,
         };
         core.tasks.spawn("bus feed", reader.run());
         let listening = listen(Arc::clone(core), Arc::clone(state), ephemeral_in);
@@ -127,20 +128,16 @@ impl NatsFeed {
             tokio::select! {
                 biased;
                 Some(event) = ephemeral.recv() => Some(FeedItem::Ephemeral(event)),
-                committed = commits.recv() => committed.map(item),
+                committed = commits.recv() => committed,
             }
         } else {
             tokio::select! {
                 biased;
-                committed = commits.recv() => committed.map(item),
+                committed = commits.recv() => committed,
                 Some(event) = ephemeral.recv() => Some(FeedItem::Ephemeral(event)),
             }
         }
     }
-}
-
-fn item((number, events): (CommitNumber, Vec<Committed>)) -> FeedItem {
-    FeedItem::Committed { number, events }
 }
 
 impl Feed for NatsFeed {
@@ -156,10 +153,14 @@ impl Feed for NatsFeed {
                 taken = self.take() => taken,
                 Ok(()) = target.changed(), if !known => continue,
             };
-            if let Some(FeedItem::Committed { number, .. }) = &taken {
-                self.given = *number;
-            }
-            self.ephemeral_first = matches!(taken, Some(FeedItem::Committed { .. }));
+            let of_stream = match &taken {
+                Some(FeedItem::Committed { number, .. } | FeedItem::Begins(number)) => {
+                    Some(*number)
+                }
+                Some(FeedItem::Ephemeral(_)) | None => None,
+            };
+            self.given = of_stream.unwrap_or(self.given);
+            self.ephemeral_first = of_stream.is_some();
             return taken;
         }
     }
@@ -170,12 +171,14 @@ struct Reader {
     core: Arc<Core>,
     state: Arc<FeedState>,
     newest: Arc<Newest>,
-    commits: mpsc::Sender<(CommitNumber, Vec<Committed>)>,
+    commits: mpsc::Sender<FeedItem>,
     target: watch::Sender<Option<CommitNumber>>,
+    /// Whether it is known where the feed begins.
+    begun: bool,
 }
 
 impl Reader {
-    async fn run(self) {
+    async fn run(mut self) {
         let stream = self.core.names.committed_stream();
         let mut follower = Follower::new(Arc::clone(&self.core), stream, From::Oldest);
         loop {
@@ -199,43 +202,61 @@ impl Reader {
     /// # Errors
     ///
     /// What ends the feed: nothing if nobody takes items any more.
-    async fn take(&self, step: Step) -> Result<(), Option<FeedError>> {
+    async fn take(&mut self, step: Step) -> Result<(), Option<FeedError>> {
         match step {
             Step::Started { last, behind } => {
-                self.started(last, behind);
-                Ok(())
+                self.started(last);
+                match behind {
+                    0 => self.begin_after(last).await,
+                    _ => Ok(()),
+                }
             }
             Step::Gap { expected, found } => Err(Some(FeedError::Gap { expected, found })),
             Step::Message(followed) => {
                 let lag = i64::try_from(followed.behind).unwrap_or(i64::MAX);
                 self.core.metrics.feed_lag_messages.set(lag);
+                let number = followed.number;
+                self.begin_after(number.saturating_sub(1)).await?;
                 let committed = read(followed)?;
-                self.newest.saw(committed.0);
-                // First the item; a feed that is closed meanwhile needs no room.
-                tokio::select! {
-                    biased;
-                    sent = self.commits.send(committed) => sent.map_err(|_gone| None),
-                    () = self.state.closed.wait() => Err(None),
-                }
+                self.newest.saw(CommitNumber(number));
+                self.give(committed).await
             }
         }
     }
 
-    fn started(&self, last: u64, behind: u64) {
+    fn started(&self, last: u64) {
         if self.target.borrow().is_some() {
             self.core.metrics.feed_restarts.inc();
-            return;
+        } else {
+            self.target.send_replace(Some(CommitNumber(last)));
         }
-        // A stream that had commits once but keeps none has nothing to catch up with.
-        let last = if behind == 0 { 0 } else { last };
-        self.target.send_replace(Some(CommitNumber(last)));
+    }
+
+    /// Says where the feed begins, once, unless it is the beginning of the stream.
+    async fn begin_after(&mut self, number: u64) -> Result<(), Option<FeedError>> {
+        if std::mem::replace(&mut self.begun, true) || number == 0 {
+            return Ok(());
+        }
+        self.give(FeedItem::Begins(CommitNumber(number))).await
+    }
+
+    async fn give(&self, item: FeedItem) -> Result<(), Option<FeedError>> {
+        // First the item; a feed that is closed meanwhile needs no room.
+        tokio::select! {
+            biased;
+            sent = self.commits.send(item) => sent.map_err(|_gone| None),
+            () = self.state.closed.wait() => Err(None),
+        }
     }
 }
 
-fn read(followed: Followed) -> Result<(CommitNumber, Vec<Committed>), FeedError> {
+fn read(followed: Followed) -> Result<FeedItem, FeedError> {
     let number = followed.number;
     match codec::read_committed(followed.payload) {
-        Ok(events) => Ok((CommitNumber(number), events)),
+        Ok(events) => Ok(FeedItem::Committed {
+            number: CommitNumber(number),
+            events,
+        }),
         Err(error) => Err(FeedError::Unreadable {
             number,
             reason: error.to_string(),

@@ -161,6 +161,10 @@ impl Follower {
         }
         let consumer = self.consumer().await?;
         let behind = consumer.cached_info().num_pending;
+        if behind == 0 && self.from == From::Oldest {
+            // Nothing is kept: what comes next is known all the same, and so is its loss.
+            self.from = From::Number(state.last_sequence + 1);
+        }
         let messages = consumer
             .stream()
             .max_messages_per_batch(REQUEST_MESSAGES_MAX)

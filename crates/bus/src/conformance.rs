@@ -169,7 +169,7 @@ pub async fn next_commit<F: Feed>(feed: &mut F) -> (CommitNumber, Vec<Committed>
     loop {
         match soon("a commit for the feed", feed.next()).await {
             Some(FeedItem::Committed { number, events }) => return (number, events),
-            Some(FeedItem::Ephemeral(_)) => {}
+            Some(FeedItem::Ephemeral(_) | FeedItem::Begins(_)) => {}
             None => panic!("the feed ended"),
         }
     }

@@ -262,8 +262,11 @@ pub enum Committed {
 }
 
 /// Something for the matcher, in the order in which it was decided.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FeedItem {
+    /// The first item, where earlier commits are no longer kept: none up to this number is still to
+    /// come.
+    Begins(CommitNumber),
     /// What one write changed, in order.
     Committed {
         /// The place in the stream; consecutive.

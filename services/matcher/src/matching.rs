@@ -82,21 +82,6 @@ impl<S: EventStore> Matcher<S> {
         self.options.store(Arc::new(options));
     }
 
-    /// Says that no batch up to this one is still to come: the stream no longer kept them when the
-    /// feed began. Without it a matcher that starts after a quiet time would wait for them.
-    pub fn begin_after(&self, number: CommitNumber) {
-        let mut live = self.link.live.lock();
-        if *self.link.applied.borrow() < number {
-            live.replay.start_after(number);
-        }
-        drop(live);
-        self.link.applied.send_if_modified(|applied| {
-            let later = *applied < number;
-            *applied = number.max(*applied);
-            later
-        });
-    }
-
     /// Follows how far the stream of commits has been applied.
     #[must_use]
     pub fn applied(&self) -> watch::Receiver<CommitNumber> {
@@ -131,19 +116,25 @@ impl<S: EventStore> Matcher<S> {
                     self.deliver_live(&mut live, &event, None);
                 }
             }
+            FeedItem::Begins(number) if number <= *self.link.applied.borrow() => {}
+            FeedItem::Begins(number) => {
+                self.link.live.lock().replay.start_after(number);
+                self.set_applied(number);
+            }
             FeedItem::Committed { number, events } => {
-                if *self.link.applied.borrow() == CommitNumber::default() {
-                    self.link.live.lock().replay.start_before(number);
-                }
                 for (index, change) in (0_u32..).zip(events) {
                     self.commit(change, Place { number, index });
                 }
-                self.link.applied.send_replace(number);
-                self.metrics
-                    .applied
-                    .set(i64::try_from(number.0).unwrap_or(i64::MAX));
+                self.set_applied(number);
             }
         }
+    }
+
+    fn set_applied(&self, number: CommitNumber) {
+        self.link.applied.send_replace(number);
+        self.metrics
+            .applied
+            .set(i64::try_from(number.0).unwrap_or(i64::MAX));
     }
 
     #[cfg(test)]

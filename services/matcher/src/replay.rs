@@ -32,14 +32,9 @@ impl Replay {
         }
     }
 
-    /// What came before the first batch that this matcher sees isn't here.
-    pub(crate) fn start_before(&mut self, first: CommitNumber) {
-        self.start_after(CommitNumber(first.0.saturating_sub(1)));
-    }
-
     /// What came up to this batch isn't here.
     pub(crate) fn start_after(&mut self, last: CommitNumber) {
-        self.floor = self.floor.max(Place::end_of(last));
+        self.floor = Place::end_of(last);
     }
 
     /// Notes an event that has just been delivered.
@@ -92,7 +87,7 @@ mod tests {
     #[test]
     fn gives_what_lies_behind_a_place_in_order() {
         let mut replay = Replay::new(usize::MAX);
-        replay.start_before(CommitNumber(5));
+        replay.start_after(CommitNumber(4));
         let note = event(1, 10, 1, &[], "");
         for (number, index) in [(5, 0), (5, 1), (7, 0)] {
             replay.push(place(number, index), &note);
@@ -115,7 +110,7 @@ mod tests {
     fn says_when_it_no_longer_goes_back_far_enough() {
         let note = event(1, 10, 1, &[], "");
         let mut replay = Replay::new(2 * bytes(&note));
-        replay.start_before(CommitNumber(3));
+        replay.start_after(CommitNumber(2));
         assert_eq!(
             places(replay.after(Place::end_of(CommitNumber(1)), 9)),
             None

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use heliograph_bus::{
-    Bus as _, BusError, CommitNumber, Committed, Feed as _,
+    Bus as _, BusError, CommitNumber, Committed, Feed as _, FeedItem,
     conformance::{all, event, next_commit, note, soon},
 };
 use heliograph_bus_nats::{FeedError, NatsOptions};
@@ -49,6 +49,36 @@ fn a_feed_begins_with_the_oldest_commit_that_is_kept() {
 }
 
 #[test]
+fn a_feed_says_where_it_begins_if_earlier_commits_are_gone() {
+    block_on(async {
+        let options = options();
+        let ingest = Bed::open(options.clone()).await;
+        for n in 1..=5 {
+            commit(&ingest, n).await;
+        }
+        purge_up_to(&ingest, &options, 4).await;
+        let matcher = Bed::open(other(&options, "matcher-0")).await;
+        let mut some = matcher.feed();
+        let begins = |number| Some(FeedItem::Begins(CommitNumber(number)));
+        assert_eq!(soon("the beginning", some.next()).await, begins(3));
+        assert_eq!(next_commit(&mut some).await.0, CommitNumber(4));
+
+        // Nothing is left of them, and still it isn't the beginning of the stream.
+        purge_up_to(&ingest, &options, 6).await;
+        let matcher = Bed::open(other(&options, "matcher-1")).await;
+        let caught_up = matcher.feed_caught_up();
+        let mut none = matcher.feed();
+        assert_eq!(soon("the beginning", none.next()).await, begins(5));
+        assert!(!*caught_up.borrow(), "the beginning isn't applied yet");
+        let (next, ()) = tokio::join!(next_commit(&mut none), async {
+            until("caught up", || *caught_up.borrow()).await;
+            commit(&ingest, 6).await;
+        });
+        assert_eq!(next.0, CommitNumber(6));
+    });
+}
+
+#[test]
 fn a_feed_of_an_empty_stream_is_caught_up_at_once() {
     block_on(async {
         let bed = Bed::open(options()).await;
@@ -82,7 +112,7 @@ fn a_feed_that_missed_commits_ends_and_says_so() {
         purge_up_to(&bed, &options, 990).await;
         let mut last = 1;
         while let Some(item) = soon("the end", feed.next()).await {
-            let heliograph_bus::FeedItem::Committed { number, .. } = item else {
+            let FeedItem::Committed { number, .. } = item else {
                 panic!("{item:?}")
             };
             last += 1;

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, bail};
-use heliograph_bus::{Bus, CommitNumber, Requests};
+use heliograph_bus::Requests;
 use heliograph_bus_nats::{Membership, Role};
 use heliograph_config::Loaded;
 use heliograph_lifecycle::{Signals, Tasks, stop};
@@ -45,9 +45,6 @@ async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
     let (control, _state) = node.control().await?;
     let parts = connect(&mut node, &control).await?;
     let (edge, matching) = (Tasks::new(), Tasks::new());
-    // Before the feed begins: whatever it doesn't bring up to here is no longer kept.
-    let newest = node.bus.newest().await;
-    let newest = newest.context("can't learn how far the stream of commits is")?;
     let feed = heliograph_matcher::run(Arc::clone(&parts.matcher), node.bus.clone());
     let mut following = matching.spawn("matcher", feed);
     node.needs("matcher", &matching);
@@ -72,7 +69,7 @@ async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
     let mut serving = edge.spawn("link", link);
     let advertised = settings::cluster::advertised(&node.config, address);
     let lease = node.join(Role::Matcher, advertised, false).await?;
-    begin_work(&node, &parts, lease.ready(), caught_up, newest);
+    begin_work(&node, parts.recent.clone(), lease.ready(), caught_up);
     let _admin = node.admin()?;
     tracing::info!(node = %node.name, %address, "matcher started");
 
@@ -134,18 +131,14 @@ async fn connect(node: &mut Node, control: &LiveControl) -> anyhow::Result<Parts
 /// the database beside. Not before, so that what the stream still announces is known from there.
 fn begin_work(
     node: &Node,
-    parts: &Parts,
+    recent: Recent<ScyllaStore>,
     ready: watch::Sender<bool>,
     mut caught_up: watch::Receiver<bool>,
-    newest: CommitNumber,
 ) {
-    let (matcher, recent) = (Arc::clone(&parts.matcher), parts.recent.clone());
     let work = async move {
         if caught_up.wait_for(|caught_up| *caught_up).await.is_err() {
             return;
         }
-        matcher.begin_after(newest);
-        drop(matcher);
         ready.send_replace(true);
         drop(ready);
         warm_up(recent).await;

@@ -191,7 +191,7 @@ async fn many_subscriptions_that_go_on_hold_nobody_up() {
 #[tokio::test]
 async fn a_matcher_that_begins_after_a_quiet_time_answers_and_takes_over() {
     let bed = Bed::new();
-    bed.matcher.begin_after(CommitNumber(1_000));
+    bed.matcher.apply(FeedItem::Begins(CommitNumber(1_000)));
     *bed.commits.lock() = 1_000;
     bed.req(&["{}"], anyone()).await;
     bed.matcher.close(Slot(0));
@@ -199,7 +199,7 @@ async fn a_matcher_that_begins_after_a_quiet_time_answers_and_takes_over() {
     let note = event(1, 10, 1, &[], "note");
     bed.publish(&note).await;
     check(&bed, &[&note]);
-    bed.matcher.begin_after(CommitNumber(1_000));
+    bed.matcher.apply(FeedItem::Begins(CommitNumber(1_000)));
     assert_eq!(*bed.matcher.applied().borrow(), CommitNumber(1_001));
     let older = bed.matcher.resume(resume(999, "{}"));
     assert_eq!(older.await.unwrap_err().prefix, Prefix::Error);
