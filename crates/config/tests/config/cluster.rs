@@ -2,23 +2,11 @@
 
 use std::{io::Write as _, path::Path};
 
-use heliograph_config::{ConfigErrors, Consistency, Durability, KEYS, Loaded, StreamStorage, load};
+use heliograph_config::{Consistency, Durability, KEYS, Loaded, StreamStorage, load};
+
+use crate::try_load;
 
 const SECRET: &str = "correct horse battery";
-
-fn try_load(
-    file: &str,
-    environment: &[(&str, &str)],
-    flags: &[(&str, &str)],
-) -> Result<Loaded, ConfigErrors> {
-    let mut written = tempfile::NamedTempFile::new().expect("a temporary file");
-    written.write_all(file.as_bytes()).expect("room for it");
-    let environment = environment
-        .iter()
-        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-    let flags: Vec<_> = flags.iter().map(|(k, v)| (*k, (*v).to_owned())).collect();
-    load(Some(written.path()), environment, &flags)
-}
 
 #[track_caller]
 fn flags(flags: &[(&str, &str)]) -> Loaded {

@@ -1,29 +1,16 @@
 //! Loading: layers, errors, reload, `config print` and the files that are shipped.
 
 use std::{
-    io::Write as _,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use heliograph_config::{ConfigErrors, KEYS, Loaded, load, reference_markdown};
+use heliograph_config::{KEYS, Loaded, load, reference_markdown};
+
+use crate::try_load;
 
 const NO_ENV: [(&str, &str); 0] = [];
-
-fn try_load(
-    file: &str,
-    environment: &[(&str, &str)],
-    flags: &[(&str, &str)],
-) -> Result<Loaded, ConfigErrors> {
-    let mut written = tempfile::NamedTempFile::new().expect("a temporary file");
-    written.write_all(file.as_bytes()).expect("room for it");
-    let environment = environment
-        .iter()
-        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-    let flags: Vec<_> = flags.iter().map(|(k, v)| (*k, (*v).to_owned())).collect();
-    load(Some(written.path()), environment, &flags)
-}
 
 #[track_caller]
 fn file(text: &str) -> Loaded {
