@@ -255,7 +255,7 @@ impl Cluster {
     ///
     /// It doesn't start.
     pub fn restart_without_wait(&self, role: Role, number: usize) -> Result<(), Error> {
-        self.role(role)[number].restart()
+        self.role(role)[number].program.restart()
     }
 
     /// Waits until a member says that it is ready, for two minutes at most.
@@ -352,7 +352,7 @@ impl Cluster {
             let processes: Vec<Arc<Process>> = self
                 .role(role)
                 .iter()
-                .map(|member| Arc::clone(&member.process))
+                .map(|member| member.program.process())
                 .collect();
             for process in &processes {
                 process.ask_to_end();
@@ -416,7 +416,7 @@ impl Cluster {
     }
 
     fn process(&self, role: Role, number: usize) -> Arc<Process> {
-        Arc::clone(&self.role(role)[number].process)
+        self.role(role)[number].program.process()
     }
 
     /// Held for a moment only, so that a member can be killed while another thread waits for it.

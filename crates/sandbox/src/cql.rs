@@ -7,21 +7,13 @@ mod frame;
 mod launch;
 mod scylla;
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::OnceLock, time::Duration};
 
 pub use frame::{answers_options, execute};
 pub use scylla::{IMAGE as SCYLLA_IMAGE, Scylla, ScyllaOptions};
 
 use crate::{
-    Error, Storage,
-    directory::Directory,
-    environment,
-    loopback::Block,
-    process::{self, Launch, Process},
+    Error, Storage, directory::Directory, environment, loopback::Block, process, program::Program,
     tools,
 };
 
@@ -75,9 +67,8 @@ pub struct Cassandra {
 
 #[derive(Debug)]
 struct Node {
-    launch: Launch,
+    program: Program,
     address: SocketAddr,
-    process: Mutex<Arc<Process>>,
 }
 
 impl Cassandra {
@@ -97,8 +88,7 @@ impl Cassandra {
         let start = |number| {
             let launch = launch::prepare(number, options, &jars, directory.path(), &block)?;
             Ok(Node {
-                process: Mutex::new(Arc::new(Process::start(&launch)?)),
-                launch,
+                program: Program::start(launch)?,
                 address: block.address(number, PORT),
             })
         };
@@ -138,18 +128,18 @@ impl Cassandra {
     /// If there is no such node, as in every method with a number.
     #[must_use]
     pub fn pid(&self, node: usize) -> u32 {
-        self.nodes[node].process().pid()
+        self.nodes[node].program.process().pid()
     }
 
     /// What a node has printed since it was started last.
     #[must_use]
     pub fn output(&self, node: usize) -> String {
-        self.nodes[node].process().output()
+        self.nodes[node].program.process().output()
     }
 
     /// SIGKILL; its data stays.
     pub fn kill(&self, node: usize) {
-        self.nodes[node].process().kill();
+        self.nodes[node].program.process().kill();
     }
 
     /// Starts a node again at its address, on its data, and waits until it answers and those that
@@ -164,23 +154,19 @@ impl Cassandra {
             .iter()
             .map(|other| other.times_seen_up(&self.nodes[node]))
             .collect();
-        {
-            let mut process = self.nodes[node].lock();
-            process.kill();
-            *process = Arc::new(Process::start(&self.nodes[node].launch)?);
-        }
+        self.nodes[node].program.restart()?;
         self.nodes[node].wait()?;
         self.wait_until_seen(node, &seen)
     }
 
     /// SIGSTOP: connections stay open and nothing answers.
     pub fn pause(&self, node: usize) {
-        self.nodes[node].process().pause();
+        self.nodes[node].program.process().pause();
     }
 
     /// SIGCONT.
     pub fn resume(&self, node: usize) {
-        self.nodes[node].process().resume();
+        self.nodes[node].program.process().resume();
     }
 
     /// CQL is answered some seconds before nodes agree on who is up, and until then a request at a
@@ -189,13 +175,17 @@ impl Cassandra {
     fn wait_until_seen(&self, node: usize, before: &[usize]) -> Result<(), Error> {
         let this = &self.nodes[node];
         for (number, other) in self.nodes.iter().enumerate() {
-            if number == node || other.process().ended().is_some() {
+            if number == node || other.program.process().ended().is_some() {
                 continue;
             }
-            other.process().wait_until("agreement", PATIENCE, |_| {
-                other.times_seen_up(this) > before[number]
-            })?;
-            this.process()
+            other
+                .program
+                .process()
+                .wait_until("agreement", PATIENCE, |_| {
+                    other.times_seen_up(this) > before[number]
+                })?;
+            this.program
+                .process()
                 .wait_until("agreement", PATIENCE, |_| this.times_seen_up(other) > 0)?;
         }
         Ok(())
@@ -204,24 +194,19 @@ impl Cassandra {
 
 impl Node {
     fn wait(&self) -> Result<(), Error> {
-        self.process().wait_until("CQL", PATIENCE, |process| {
-            process.output().contains("Startup complete") && answers_options(self.address)
-        })
+        self.program
+            .process()
+            .wait_until("CQL", PATIENCE, |process| {
+                process.output().contains("Startup complete") && answers_options(self.address)
+            })
     }
 
     /// How often this node's whole log says that another one came up.
     fn times_seen_up(&self, other: &Self) -> usize {
         let up = format!("/{}:{STORAGE_PORT} is now UP", other.address.ip());
-        process::output(&self.launch.log, 0).matches(&up).count()
-    }
-
-    fn process(&self) -> Arc<Process> {
-        Arc::clone(&self.lock())
-    }
-
-    /// Held for a moment only, so that a node can be killed while another thread waits for it.
-    fn lock(&self) -> MutexGuard<'_, Arc<Process>> {
-        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+        process::output(&self.program.launch().log, 0)
+            .matches(&up)
+            .count()
     }
 }
 

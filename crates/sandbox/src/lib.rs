@@ -17,6 +17,7 @@ mod install;
 mod loopback;
 pub mod nats;
 pub mod process;
+mod program;
 pub mod tools;
 pub mod wait;
 

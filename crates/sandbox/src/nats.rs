@@ -1,21 +1,10 @@
 //! NATS servers with JetStream, one or a cluster of three.
 
-use std::{
-    fmt::Write as _,
-    fs,
-    net::SocketAddr,
-    path::Path,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-    time::Duration,
-};
+use std::{fmt::Write as _, fs, net::SocketAddr, path::Path, sync::OnceLock, time::Duration};
 
 use crate::{
-    Error, Storage,
-    directory::Directory,
-    environment,
-    loopback::Block,
-    process::{Launch, Process},
-    tools,
+    Error, Storage, directory::Directory, environment, loopback::Block, process::Launch,
+    program::Program, tools,
 };
 
 /// Contact points of servers that are there already, `nats://host:port` separated by commas.
@@ -68,10 +57,9 @@ pub struct Nats {
 
 #[derive(Debug)]
 struct Node {
-    launch: Launch,
+    program: Program,
     client: SocketAddr,
     monitor: SocketAddr,
-    process: Mutex<Arc<Process>>,
 }
 
 impl Nats {
@@ -131,18 +119,18 @@ impl Nats {
     /// The process id of a node.
     #[must_use]
     pub fn pid(&self, node: usize) -> u32 {
-        self.nodes[node].process().pid()
+        self.nodes[node].program.process().pid()
     }
 
     /// What a node has printed since it was started last.
     #[must_use]
     pub fn output(&self, node: usize) -> String {
-        self.nodes[node].process().output()
+        self.nodes[node].program.process().output()
     }
 
     /// SIGKILL; its data stays.
     pub fn kill(&self, node: usize) {
-        self.nodes[node].process().kill();
+        self.nodes[node].program.process().kill();
     }
 
     /// Starts a node again at its address, on its data, and waits until it is healthy; one that
@@ -162,11 +150,7 @@ impl Nats {
     ///
     /// The server can't be started.
     pub fn restart_without_wait(&self, node: usize) -> Result<(), Error> {
-        let node = &self.nodes[node];
-        let mut process = node.lock();
-        process.kill();
-        *process = Arc::new(Process::start(&node.launch)?);
-        Ok(())
+        self.nodes[node].program.restart()
     }
 
     /// Waits until a node is healthy: JetStream runs and, in a cluster, has a leader.
@@ -180,12 +164,12 @@ impl Nats {
 
     /// SIGSTOP: connections stay open and nothing answers.
     pub fn pause(&self, node: usize) {
-        self.nodes[node].process().pause();
+        self.nodes[node].program.process().pause();
     }
 
     /// SIGCONT.
     pub fn resume(&self, node: usize) {
-        self.nodes[node].process().resume();
+        self.nodes[node].program.process().resume();
     }
 }
 
@@ -212,8 +196,7 @@ impl Node {
             directory,
         };
         Ok(Self {
-            process: Mutex::new(Arc::new(Process::start(&launch)?)),
-            launch,
+            program: Program::start(launch)?,
             client: block.address(number, CLIENT_PORT),
             monitor: block.address(number, MONITOR_PORT),
         })
@@ -224,17 +207,9 @@ impl Node {
     }
 
     fn wait(&self) -> Result<(), Error> {
-        self.process()
+        self.program
+            .process()
             .wait_for_page(self.monitor, "/healthz", PATIENCE)
-    }
-
-    fn process(&self) -> Arc<Process> {
-        Arc::clone(&self.lock())
-    }
-
-    /// Held for a moment only, so that a node can be killed while another thread waits for it.
-    fn lock(&self) -> MutexGuard<'_, Arc<Process>> {
-        self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,12 +1,8 @@
 //! One role of a cluster as a child process.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
-use crate::{
-    Error,
-    loopback::Block,
-    process::{Launch, Process},
-};
+use crate::{Error, loopback::Block, process::Launch, program::Program};
 
 /// Time until a role is ready: a matcher may have to read what is stored first.
 pub(super) const READY_PATIENCE: Duration = Duration::from_secs(120);
@@ -128,8 +124,7 @@ pub(super) struct Running {
     name: String,
     url: Option<String>,
     admin: SocketAddr,
-    launch: Launch,
-    pub(super) process: Arc<Process>,
+    pub(super) program: Program,
 }
 
 impl Running {
@@ -143,8 +138,7 @@ impl Running {
             name: role.name(number),
             url: role.url(block, number),
             admin: role.admin(block, number),
-            process: Arc::new(Process::start(&launch)?),
-            launch,
+            program: Program::start(launch)?,
         })
     }
 
@@ -153,13 +147,7 @@ impl Running {
             name: self.name.clone(),
             url: self.url.clone(),
             admin: self.admin,
-            pid: self.process.pid(),
+            pid: self.program.process().pid(),
         }
-    }
-
-    pub(super) fn restart(&mut self) -> Result<(), Error> {
-        self.process.kill();
-        self.process = Arc::new(Process::start(&self.launch)?);
-        Ok(())
     }
 }

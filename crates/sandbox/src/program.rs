@@ -1,0 +1,54 @@
+//! A program that can be started again as it was.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::{
+    Error,
+    process::{Launch, Process},
+};
+
+/// How it is started, and its process of the moment, which may have ended.
+#[derive(Debug)]
+pub(crate) struct Program {
+    launch: Launch,
+    process: Mutex<Arc<Process>>,
+}
+
+impl Program {
+    /// Starts it for the first time.
+    ///
+    /// # Errors
+    ///
+    /// As [`Process::start`].
+    pub(crate) fn start(launch: Launch) -> Result<Self, Error> {
+        Ok(Self {
+            process: Mutex::new(Arc::new(Process::start(&launch)?)),
+            launch,
+        })
+    }
+
+    pub(crate) fn launch(&self) -> &Launch {
+        &self.launch
+    }
+
+    pub(crate) fn process(&self) -> Arc<Process> {
+        Arc::clone(&self.lock())
+    }
+
+    /// Starts it again; if it runs it is killed first.
+    ///
+    /// # Errors
+    ///
+    /// As [`Process::start`].
+    pub(crate) fn restart(&self) -> Result<(), Error> {
+        let mut process = self.lock();
+        process.kill();
+        *process = Arc::new(Process::start(&self.launch)?);
+        Ok(())
+    }
+
+    /// Held for a moment only, so that it can be killed while another thread waits for it.
+    fn lock(&self) -> MutexGuard<'_, Arc<Process>> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
