@@ -86,16 +86,17 @@ fn authors(filter: &Filter) -> Option<Way<'_>> {
     let authors = filter.authors.as_ref()?;
     let count = authors.len() as u64;
     let each = |work: u64| work.saturating_mul(count);
+    let by_author = Way {
+        work: each(CURSOR + AUTHOR),
+        starts: Box::new(|| {
+            authors
+                .iter()
+                .map(|key| index(IndexKey::author(key)))
+                .collect()
+        }),
+    };
     let Some(kinds) = &filter.kinds else {
-        return Some(Way {
-            work: each(CURSOR + AUTHOR),
-            starts: Box::new(|| {
-                authors
-                    .iter()
-                    .map(|key| index(IndexKey::author(key)))
-                    .collect()
-            }),
-        });
+        return Some(by_author);
     };
     let d = filter
         .tag(b'd')
@@ -105,16 +106,8 @@ fn authors(filter: &Filter) -> Option<Way<'_>> {
         None => each(CURSOR + AUTHOR_KIND),
     });
     let work = work.fold(0, u64::saturating_add);
-    if work > each(CURSOR + AUTHOR) {
-        return Some(Way {
-            work: each(CURSOR + AUTHOR),
-            starts: Box::new(|| {
-                authors
-                    .iter()
-                    .map(|key| index(IndexKey::author(key)))
-                    .collect()
-            }),
-        });
+    if work > by_author.work {
+        return Some(by_author);
     }
     Some(Way {
         work,

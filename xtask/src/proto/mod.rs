@@ -32,13 +32,7 @@ const GENERATED: &str = "crates/proto/src/generated/v1.rs";
 ///
 /// The wire forms can't be read, or break what is in use; nothing is written then.
 pub(crate) fn write() -> Result<()> {
-    let descriptors = descriptors()?;
-    let listing = Listing::of(&descriptors);
-    compatible(&listing)?;
-    for (path, text) in [
-        (GENERATED, generate::types(descriptors)?),
-        (LOCK, listing.to_string()),
-    ] {
+    for (path, text) in outputs()? {
         let absolute = absolute(path);
         fs::create_dir_all(absolute.parent().expect("a file lies in a directory"))?;
         fs::write(&absolute, text).with_context(|| format!("can't write {path}"))?;
@@ -53,18 +47,27 @@ pub(crate) fn write() -> Result<()> {
 ///
 /// It was, or [`write()`] would change a file.
 pub(crate) fn check() -> Result<()> {
-    let descriptors = descriptors()?;
-    let listing = Listing::of(&descriptors);
-    compatible(&listing)?;
-    for (path, text) in [
-        (GENERATED, generate::types(descriptors)?),
-        (LOCK, listing.to_string()),
-    ] {
+    for (path, text) in outputs()? {
         if read(path)? != text {
             bail!("{path} is not up to date: run `cargo xtask proto`");
         }
     }
     Ok(())
+}
+
+/// Each file with what belongs in it.
+///
+/// # Errors
+///
+/// The wire forms can't be read, or break what is in use.
+fn outputs() -> Result<[(&'static str, String); 2]> {
+    let descriptors = descriptors()?;
+    let listing = Listing::of(&descriptors);
+    compatible(&listing)?;
+    Ok([
+        (GENERATED, generate::types(descriptors)?),
+        (LOCK, listing.to_string()),
+    ])
 }
 
 fn descriptors() -> Result<FileDescriptorSet> {
