@@ -149,18 +149,13 @@ impl<S: EventStore> Matcher<S> {
         }
     }
 
-    /// Delivers some events from memory, but for what has been beaten since; the last of them and the
-    /// end of silence in one step, so that nothing comes in between. `None` if memory doesn't go back
-    /// that far.
+    /// Delivers some events from memory; the last of them and the end of silence in one step, so that
+    /// nothing comes in between. `None` if memory doesn't go back that far.
     fn replay_slice(&self, resuming: &mut Resuming) -> Option<bool> {
         let mut live = self.link().live.lock();
         let (entries, all) = live.replay.after(resuming.position, SLICE_EVENTS)?;
         for (place, event) in entries {
-            if self.recent().beats(&event) {
-                resuming.position = resuming.position.max(place);
-            } else {
-                self.replay_event(&live, resuming, place, &event);
-            }
+            self.replay_event(&live, resuming, place, &event);
         }
         if all {
             for (slot, opening) in &resuming.openings {
@@ -172,7 +167,7 @@ impl<S: EventStore> Matcher<S> {
         Some(all)
     }
 
-    /// Delivers a batch that memory no longer holds: what has been beaten since is left out.
+    /// Delivers a batch that memory no longer holds.
     fn replay_batch(
         &self,
         resuming: &mut Resuming,
@@ -184,7 +179,6 @@ impl<S: EventStore> Matcher<S> {
         for (index, change) in (0_u32..).zip(changes) {
             if let Committed::Winner(event) = change
                 && seen.insert(*event.id())
-                && !self.recent().beats(&event)
             {
                 let place = Place { number, index };
                 self.replay_event(&live, resuming, place, &event);
@@ -193,6 +187,7 @@ impl<S: EventStore> Matcher<S> {
         resuming.position = resuming.position.max(Place::end_of(number));
     }
 
+    /// Delivers one event, unless it has been beaten since.
     fn replay_event(
         &self,
         live: &crate::live::Live,
@@ -204,6 +199,9 @@ impl<S: EventStore> Matcher<S> {
             return;
         }
         resuming.position = place;
+        if self.recent().beats(event) {
+            return;
+        }
         resuming.index.matches(event, &mut resuming.found);
         let mut slots: Vec<Slot> = resuming.found.slots.iter().map(|s| Slot(s.0)).collect();
         let openings = &resuming.openings;

@@ -166,6 +166,8 @@ impl<B: Bus> Session<B> {
     ) -> Closed {
         let mut phase = self.gateway.shutdown.watch();
         let mut networks = self.gateway.networks.subscribe();
+        // The address may have been banned since it was let in.
+        self.close_if_banned();
         let mut drain_at = None;
         let mut heard = Instant::now();
         let timer = tokio::time::sleep(options.limits.ping_interval);
@@ -209,8 +211,8 @@ impl<B: Bus> Session<B> {
                     drain_at = Some(at);
                     timer.as_mut().reset(at.into());
                 }
-                // The top of the loop looks at what it says; the gateway lives as long as this.
-                _ = networks.changed() => {}
+                // The gateway, which holds the sender, lives as long as this.
+                _ = networks.changed() => self.close_if_banned(),
                 () = socket.readable(), if reading => {
                     let mut finished = false;
                     let take = |chunk: &mut [u8]| {
@@ -254,18 +256,22 @@ impl<B: Bus> Session<B> {
             self.outbox.close(close::GOING_AWAY, "shutting down");
             self.closing = Some(Closed::Drain);
         }
-        let options = self.gateway.options.load();
-        let blocked = options.control().load().networks_banned.check(self.address);
-        drop(options);
-        if blocked.is_err() && self.closing.is_none() {
-            self.close(Closed::Policy, close::POLICY, "blocked by the operator");
-        }
         if self.outbox.is_overflowed() {
             self.close(
                 Closed::Slow,
                 close::POLICY,
                 "too slow: too much waits for you",
             );
+        }
+    }
+
+    /// Begins to close a connection whose address operators have banned.
+    fn close_if_banned(&mut self) {
+        let options = self.gateway.options.load();
+        let banned = options.control().load().networks_banned.check(self.address);
+        drop(options);
+        if banned.is_err() && self.closing.is_none() {
+            self.close(Closed::Policy, close::POLICY, "blocked by the operator");
         }
     }
 
