@@ -103,7 +103,10 @@ fn subscriptions_go_on_without_gap_or_repetition_when_matchers_die_and_come() {
             bed.add(Role::Matcher).unwrap();
             load.progress(200);
         }
-        bed.terminate(Role::Matcher, 0).unwrap();
+        let status = bed.terminate(Role::Matcher, 0).unwrap();
+        let said = bed.output(Role::Matcher, 0);
+        assert_eq!(status.code(), Some(0), "{said}");
+        assert!(!said.contains("failed to renew the lease"), "{said}");
         load.progress(200);
         let resumed = bed.sum(
             Role::Matcher,
