@@ -124,7 +124,9 @@ pub(crate) struct Seen {
     /// Events received.
     pub(crate) received: u64,
     /// Events that weren't taken because a newer version is stored.
-    pub(crate) refused: u64,
+    pub(crate) superseded: u64,
+    /// Events that the gateway waited for in vain: what is too slow for its patience.
+    pub(crate) late: u64,
     /// Questions that ended with CLOSED.
     pub(crate) closed: u64,
     /// Time to OK, EOSE or the count.

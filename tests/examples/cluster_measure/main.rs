@@ -21,6 +21,8 @@ mod questions;
 mod report;
 mod writes;
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::Parser;
 
@@ -31,27 +33,38 @@ use options::Options;
 use questions::Question;
 use report::Report;
 
-fn main() -> Result<()> {
-    let options = Options::parse();
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(report) => {
+            println!("{report}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<Report> {
     eprintln!("signing {} events", options.events);
     let corpus = Corpus::sign(options.events, options.repeat, options.live_events);
     eprintln!("starting servers and roles");
-    let bed = Bed::start(&options)?;
-    let mut report = Report::new(&options);
+    let bed = Bed::start(options)?;
+    let mut report = Report::new(options);
     bed.explained(|bed| {
         report.idle(bed.idle()?);
-        publish(bed, &corpus, &options, &mut report)?;
-        ask(bed, &corpus, &options, "recent", &mut report)?;
+        publish(bed, &corpus, options, &mut report)?;
+        ask(bed, &corpus, options, "recent", &mut report)?;
         bed.stop()
     })?;
     eprintln!("starting the roles again with a small recent tier");
-    let bed = bed.with_small_recent_tier(&options)?;
+    let bed = bed.with_small_recent_tier(options)?;
     bed.explained(|bed| {
-        ask(bed, &corpus, &options, "archive", &mut report)?;
+        ask(bed, &corpus, options, "archive", &mut report)?;
         bed.stop()
     })?;
-    println!("{report}");
-    Ok(())
+    Ok(report)
 }
 
 /// Loads the events in as many parts as there are repetitions, each part twice; then the live

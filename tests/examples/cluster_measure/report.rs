@@ -23,7 +23,7 @@ pub(crate) struct Report {
 /// A column: its heading, and its figure of one sample.
 type Column = (&'static str, fn(&Sample) -> f64);
 
-const EVENTS: [Column; 11] = [
+const EVENTS: [Column; 12] = [
     ("events/s", |s| per_second(s.seen.count, s)),
     ("gateway µs", |s| per_count(s, s.cpu.gateway())),
     ("ingest µs", |s| per_count(s, s.cpu.ingest)),
@@ -35,7 +35,10 @@ const EVENTS: [Column; 11] = [
     ("OK p99 ms", |s| millis(s.seen.answer.p99)),
     ("OK max ms", |s| millis(s.seen.answer.max)),
     ("superseded, %", |s| {
-        100.0 * ratio(s.seen.refused, s.seen.count)
+        100.0 * ratio(s.seen.superseded, s.seen.count)
+    }),
+    ("no answer in time, %", |s| {
+        100.0 * ratio(s.seen.late, s.seen.count)
     }),
 ];
 

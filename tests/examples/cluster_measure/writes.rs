@@ -26,7 +26,19 @@ const WARM_UP_WINDOW: usize = 2;
 #[derive(Debug, Default)]
 struct Answers {
     latencies: Vec<Duration>,
-    refused: u64,
+    superseded: u64,
+    late: u64,
+}
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// `OK true`.
+    Taken,
+    /// A newer version is stored.
+    Superseded,
+    /// The gateway gave up waiting. The event may be stored later.
+    Late,
 }
 
 /// Publishes all events and waits for every OK.
@@ -63,11 +75,13 @@ pub(crate) fn publish(
         });
         joined.collect::<Result<Vec<Answers>>>()
     })?;
-    let refused = answers.iter().map(|answers| answers.refused).sum();
+    let superseded = answers.iter().map(|answers| answers.superseded).sum();
+    let late = answers.iter().map(|answers| answers.late).sum();
     let latencies = answers.into_iter().flat_map(|answers| answers.latencies);
     Ok(Seen {
         count: events.len() as u64,
-        refused,
+        superseded,
+        late,
         answer: Latency::of(latencies.collect()),
         ..Seen::default()
     })
@@ -88,22 +102,29 @@ fn publish_share(gateway: SocketAddr, events: &[&Prepared], window: usize) -> Re
         if sent.is_empty() {
             return Ok(answers);
         }
-        let (id, refused) = ok(&mut connection)?;
+        let (id, outcome) = ok(&mut connection)?;
         let at = sent.remove(&*id).context("an OK for another event")?;
         answers.latencies.push(at.elapsed());
-        answers.refused += u64::from(refused);
+        answers.superseded += u64::from(outcome == Outcome::Superseded);
+        answers.late += u64::from(outcome == Outcome::Late);
     }
 }
 
-/// Reads an OK: the id, and whether the event wasn't taken because a newer version exists.
+/// Reads an OK: the id, and what became of the event.
 ///
 /// # Errors
 ///
-/// It was refused for any other reason: then nothing measured here would mean anything.
-pub(crate) fn ok(connection: &mut Connection) -> Result<(String, bool)> {
+/// It was refused for a reason that no [`Outcome`] is for: then nothing measured here would mean
+/// anything.
+pub(crate) fn ok(connection: &mut Connection) -> Result<(String, Outcome)> {
     match connection.read()? {
-        Reply::Ok(id, None) => Ok((id, false)),
-        Reply::Ok(id, Some(text)) if text.starts_with("\"duplicate:") => Ok((id, true)),
+        Reply::Ok(id, None) => Ok((id, Outcome::Taken)),
+        Reply::Ok(id, Some(text)) if text.starts_with("\"duplicate:") => {
+            Ok((id, Outcome::Superseded))
+        }
+        Reply::Ok(id, Some(text)) if text.starts_with("\"error: no answer in time") => {
+            Ok((id, Outcome::Late))
+        }
         other => bail!("expected an OK, got {other:?}"),
     }
 }
