@@ -89,10 +89,12 @@ impl Link {
         while let Some((target, connected)) = self.reach(&mut backoff, unserved).await {
             let began = Instant::now();
             tracing::info!(matcher = target.name, "served by matcher");
-            if self.serve(target, connected).await {
+            if self.serve(target.clone(), connected).await {
                 unserved = Instant::now();
             }
-            if began.elapsed() >= GOOD_SESSION {
+            // Nothing speaks against another matcher.
+            let moved = self.targets.borrow().as_ref() != Some(&target);
+            if moved || began.elapsed() >= GOOD_SESSION {
                 backoff.reset();
             }
         }
