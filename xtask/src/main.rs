@@ -10,6 +10,7 @@
 )]
 
 mod cluster;
+mod failures;
 mod proto;
 mod reference;
 mod servers;

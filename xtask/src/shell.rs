@@ -2,6 +2,7 @@
 
 use std::{
     env::consts::EXE_SUFFIX,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -75,6 +76,32 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command
         .status()
         .with_context(|| format!("can't start `{text}`"))?;
+    if !status.success() {
+        bail!("`{text}` failed: {status}");
+    }
+    Ok(())
+}
+
+/// As [`run`], and shows each line of standard output to `look` too.
+///
+/// # Errors
+///
+/// As [`run`].
+pub(crate) fn run_and_look(command: &mut Command, mut look: impl FnMut(&str)) -> Result<()> {
+    let text = text_of(command);
+    println!("$ {text}");
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("can't start `{text}`"))?;
+    let output = child.stdout.take().expect("it was piped");
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line.with_context(|| format!("output of `{text}`"))?;
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        look(&line);
+    }
+    let status = child.wait().with_context(|| format!("end of `{text}`"))?;
     if !status.success() {
         bail!("`{text}` failed: {status}");
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 
-use crate::{servers, shell, tidy, tools};
+use crate::{failures::Failures, servers, shell, tidy, tools};
 
 /// One check. The order is the order they run in: cheap ones and installations first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -158,11 +158,15 @@ fn with_component(
 /// Runs all tests; those that need servers share one of each, unless they want their own.
 fn test() -> Result<()> {
     let servers = servers::Shared::start()?;
-    shell::run(
+    let mut failures = Failures::default();
+    let result = shell::run_and_look(
         shell::cargo("test")
             .args(["--workspace", "--no-fail-fast"])
             .envs(servers.variables()),
-    )
+        |line| failures.line(line),
+    );
+    print!("{}", failures.text());
+    result
 }
 
 /// Builds the relay and the fuzz targets, of which there must be some.
