@@ -7,25 +7,29 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use heed::{MdbError, PutFlags, RwTxn};
 use heliograph_policy::RelayUrls;
-use heliograph_protocol::{Event, Kind, PublicKey, Timestamp};
+use heliograph_protocol::{Event, Kind, Timestamp};
 use smallvec::SmallVec;
 
 use crate::{
     codec::{Codec, Encoder},
     error::Fault,
     layout::{
-        Index, Key, NO_SEQ, Seat, address_key, author_prefix, deleted_id_key, expires_key, handle,
-        index_rows, meta, read_rows, tag_prefix,
+        Index, Key, NO_SEQ, Seat, address_key, deleted_id_key, expires_key, handle, index_rows,
+        meta,
     },
     lookup::Snapshot,
     overlay::{Level, expires},
     tables::{Table, Tables},
+    vanish::Vanishing,
 };
 
 type Entry = SmallVec<[u8; 18]>;
 
-/// Writes `level` and notes that the log is covered up to `segment`. Returns how many events were
-/// added and removed.
+/// Events that a request to vanish removes at once; of more, the rest is removed behind.
+const VANISH_AT_ONCE: usize = if cfg!(test) { 4 } else { 1_000 };
+
+/// Writes `level` and notes that the log is covered up to `segment`. Returns the requests to vanish
+/// that hide more than was removed.
 pub(crate) fn write_level(
     txn: &mut RwTxn<'_>,
     tables: &Tables,
@@ -33,15 +37,38 @@ pub(crate) fn write_level(
     level: &Level,
     segment: u64,
     relay_urls: &RelayUrls,
-) -> Result<(), Fault> {
+) -> Result<Vec<Vanishing>, Fault> {
     let mut batch = Batch::new(txn, tables)?;
     batch.read_level(&mut snapshot(txn, tables, codec), level, relay_urls)?;
     write_guards(txn, tables, level)?;
     batch.write(txn, tables, &mut codec.encoder())?;
+    for vanishing in &batch.vanishing {
+        vanishing.note(txn, tables)?;
+    }
     tables
         .meta
         .put(txn, meta::FLUSHED_SEGMENT, &segment.to_be_bytes())?;
-    Ok(())
+    Ok(batch.vanishing)
+}
+
+/// Removes those of these events that `wanted` says; older versions of their addresses stay away.
+pub(crate) fn remove_if(
+    txn: &mut RwTxn<'_>,
+    tables: &Tables,
+    codec: &Codec,
+    seqs: &[u64],
+    wanted: impl Fn(&Event) -> bool,
+) -> Result<(), Fault> {
+    let mut batch = Batch::new(txn, tables)?;
+    let mut reading = snapshot(txn, tables, codec);
+    for seq in seqs {
+        if let Some(found) = reading.load(*seq)?
+            && wanted(&found.event)
+        {
+            batch.remove(&reading, *seq, found.event)?;
+        }
+    }
+    batch.write(txn, tables, &mut codec.encoder())
 }
 
 /// Removes these events; `keep_seats` keeps older versions of their addresses away.
@@ -85,6 +112,7 @@ struct Batch {
     added: Vec<(u64, Arc<Event>)>,
     removed: HashMap<u64, Event>,
     seats: HashMap<[u8; 16], Seat>,
+    vanishing: Vec<Vanishing>,
 }
 
 /// A change of one entry in a table of lists.
@@ -112,6 +140,7 @@ impl Batch {
             added: Vec::new(),
             removed: HashMap::new(),
             seats: HashMap::new(),
+            vanishing: Vec::new(),
         })
     }
 
@@ -147,7 +176,11 @@ impl Batch {
             suspects.extend(snapshot.seat(&address_key(address))?.map(|seat| seat.seq));
         }
         for (owner, until) in &level.guards.owners {
-            read_owned(snapshot, owner, *until, &mut suspects)?;
+            let mut vanishing = Vanishing::new(*owner, *until);
+            vanishing.read(snapshot, VANISH_AT_ONCE, &mut suspects)?;
+            if !vanishing.is_done() {
+                self.vanishing.push(vanishing);
+            }
         }
         suspects.sort_unstable();
         suspects.dedup();
@@ -250,32 +283,6 @@ impl Batch {
             .put(txn, meta::PAYLOAD_BYTES, &self.payload_bytes.to_be_bytes())?;
         Ok(())
     }
-}
-
-/// Collects the events that a request of `owner` to vanish may remove: its own, and the gift wraps
-/// to it (R62-2, R62-3).
-fn read_owned(
-    snapshot: &Snapshot<'_>,
-    owner: &PublicKey,
-    until: Timestamp,
-    seqs: &mut Vec<u64>,
-) -> Result<(), Fault> {
-    let wraps = tag_prefix(b'p', &owner.to_hex(), Some(Kind::GIFT_WRAP));
-    let tables = &snapshot.tables;
-    for (index, table, prefix) in [
-        (Index::Author, tables.by_author, author_prefix(owner, None)),
-        (Index::Tag, tables.by_tag, wraps),
-    ] {
-        for row in table.prefix_iter(snapshot.txn, &prefix)? {
-            let (key, value) = row?;
-            let rows = read_rows(index, key, value).ok_or(Fault::Corrupt("index row"))?;
-            let old = rows
-                .into_iter()
-                .filter(|row| row.place.inverse >= !until.as_secs());
-            seqs.extend(old.map(|row| row.seq));
-        }
-    }
-    Ok(())
 }
 
 fn write_guards(txn: &mut RwTxn<'_>, tables: &Tables, level: &Level) -> Result<(), Fault> {

@@ -1,11 +1,14 @@
 //! What the threads of a store share, and how they hand levels on.
 //!
 //! Locks are taken in this order: `levels`, then the database's gate (inside [`Environment`]), then
-//! the levels' own. `flush` is held alone.
+//! the levels' own; `vanishing` after `levels`. `flush` is held alone.
 
 use std::{
     path::PathBuf,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -14,22 +17,27 @@ use heliograph_store::StoreError;
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::{
+    disk::Disk,
     environment::Environment,
     error::Fault,
     options::Options,
     overlay::SharedLevel,
     scan::{View, Viewable},
+    vanish::{Vanishing, hiding},
 };
 
 /// The shared state of a store.
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) options: Options,
+    pub(crate) disk: Disk,
     pub(crate) log_dir: PathBuf,
     pub(crate) environment: Environment,
     pub(crate) levels: RwLock<Levels>,
     pub(crate) flush: Mutex<FlushState>,
     pub(crate) flush_changed: Condvar,
+    /// What `hiding` is made of: the flusher's own list.
+    pub(crate) vanishing: Mutex<Vec<Vanishing>>,
     pub(crate) counters: Counters,
     /// Writes are over: the log failed in a way that can't be trusted, or the store is closing.
     pub(crate) broken: AtomicBool,
@@ -47,6 +55,8 @@ pub(crate) struct Levels {
     pub(crate) active: SharedLevel,
     /// On its way to the database.
     pub(crate) frozen: Option<Frozen>,
+    /// Hides what requests to vanish have left in the database.
+    pub(crate) hiding: Option<SharedLevel>,
 }
 
 #[derive(Debug, Clone)]
@@ -77,6 +87,7 @@ pub(crate) struct Counters {
     pub(crate) flush_failures: AtomicU64,
     pub(crate) rows_scanned: AtomicU64,
     pub(crate) log_bytes: AtomicU64,
+    pub(crate) log_cut_bytes: AtomicU64,
 }
 
 impl Core {
@@ -96,6 +107,17 @@ impl Core {
         Ok(())
     }
 
+    /// Hides what these requests hide, as well, until it is removed. Holds for views that begin
+    /// after this.
+    pub(crate) fn hide(&self, levels: &mut Levels, more: Vec<Vanishing>) {
+        let mut vanishing = self.vanishing.lock();
+        for one in more {
+            vanishing.retain(|other| other.owner != one.owner || other.until > one.until);
+            vanishing.push(one);
+        }
+        levels.hiding = (!vanishing.is_empty()).then(|| Arc::new(RwLock::new(hiding(&vanishing))));
+    }
+
     pub(crate) fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Acquire)
     }
@@ -110,6 +132,7 @@ impl Viewable for Core {
         let frozen_segment = frozen.map(|frozen| frozen.segment);
         let levels = std::iter::once(&levels.active)
             .chain(frozen.map(|frozen| &frozen.level))
+            .chain(&levels.hiding)
             .cloned()
             .collect();
         Ok(View {

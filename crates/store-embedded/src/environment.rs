@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use crate::{
     codec::Codec,
+    disk::Disk,
     error::{Fault, OpenError},
     files::{is_device_full, make_dir, remove_dir, reserve_lock_file, sync_dir},
     layout::meta,
@@ -34,6 +35,9 @@ pub(crate) struct Environment {
     slot: RwLock<Slot>,
     /// One writer at a time, and none while the map grows or the file is exchanged.
     write: Mutex<()>,
+    /// Told of commits, in tests.
+    #[cfg_attr(not(test), expect(dead_code, reason = "only tests ask"))]
+    disk: Disk,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,13 +96,19 @@ impl Environment {
     /// # Errors
     ///
     /// [`OpenError`], among others for a newer schema.
-    pub(crate) fn open(dir: &Path, map_bytes_initial: usize) -> Result<Self, OpenError> {
+    pub(crate) fn open(
+        dir: &Path,
+        map_bytes_initial: usize,
+        disk: Disk,
+    ) -> Result<Self, OpenError> {
         make_dir(dir)?;
-        let environment = Self::with_mode(dir, Mode::Own { map_bytes_initial })?;
+        let environment = Self::with_mode(dir, Mode::Own { map_bytes_initial }, disk)?;
         // Before anything is taken from the log because the database has it.
         for dir in [dir, parent(dir)] {
             sync_dir(dir).map_err(OpenError::io(dir))?;
         }
+        #[cfg(test)]
+        environment.disk.tape.committed(&environment.dir);
         Ok(environment)
     }
 
@@ -111,10 +121,10 @@ impl Environment {
         if !dir.join("data.mdb").exists() {
             return Err(OpenError::Absent(dir.to_owned()));
         }
-        Self::with_mode(dir, Mode::Look)
+        Self::with_mode(dir, Mode::Look, Disk::default())
     }
 
-    fn with_mode(dir: &Path, mode: Mode) -> Result<Self, OpenError> {
+    fn with_mode(dir: &Path, mode: Mode, disk: Disk) -> Result<Self, OpenError> {
         let opened = Opened::open(dir, mode)?;
         let slot = RwLock::new(Slot {
             open: Some(opened),
@@ -126,6 +136,7 @@ impl Environment {
             mode,
             slot,
             write: Mutex::new(()),
+            disk,
         })
     }
 
@@ -173,8 +184,11 @@ impl Environment {
     ) -> Result<T, Fault> {
         let _writer = self.write.lock();
         self.recover()?;
-        if self.is_nearly_full()? {
-            self.grow()?;
+        // Before it has to be. There may be room enough, though it can't grow.
+        if self.is_nearly_full()?
+            && let Err(error) = self.grow()
+        {
+            tracing::warn!(%error, "failed to grow the database map");
         }
         loop {
             match self.attempt(&mut work) {
@@ -218,6 +232,8 @@ impl Environment {
         let mut txn = opened.env.write_txn()?;
         let result = work(&mut txn, &opened.tables, &opened.codec)?;
         txn.commit()?;
+        #[cfg(test)]
+        self.disk.tape.committed(&self.dir);
         Ok(result)
     }
 
@@ -251,13 +267,18 @@ impl Environment {
         reason = "LMDB can't check that no transaction is open while it resizes"
     )]
     fn resize(&self, size: impl Fn(usize) -> usize) -> Result<(), Fault> {
-        let slot = self.slot.write();
+        let mut slot = self.slot.write();
         let opened = slot.open.as_ref().ok_or(Fault::Closed)?;
         let size = size(opened.env.info().map_size);
         // SAFETY: every transaction of this process lives while the read half of `slot` is held,
         // and this thread holds the write half.
-        unsafe { opened.env.resize(size)? };
-        Ok(())
+        let resized = unsafe { opened.env.resize(size) };
+        if resized.is_err() {
+            // LMDB has given up the old map: whoever touched the environment now would crash.
+            close(&mut slot)?;
+            self.open_again(&mut slot)?;
+        }
+        Ok(resized?)
     }
 
     /// Closes the database, runs `between` on the closed files and opens it again.
@@ -387,7 +408,19 @@ impl Opened {
         if mode != Mode::Look {
             reserve_lock_file(dir).map_err(OpenError::io(dir.join("lock.mdb")))?;
         }
-        let env = open_env(dir, mode).map_err(database)?;
+        let env = open_env(dir, mode, 2).or_else(|error| {
+            // Not even address space for that: then as little as will do.
+            let scarce = matches!(
+                &error,
+                heed::Error::Io(error) if Errno::from_io_error(error) == Some(Errno::NOMEM)
+            );
+            if scarce {
+                open_env(dir, mode, 1)
+            } else {
+                Err(error)
+            }
+        });
+        let env = env.map_err(database)?;
         let txn = env.read_txn().map_err(database)?;
         check_schema(&env, &txn)?;
         let tables = Tables::open(&env, &txn).map_err(database)?;
@@ -412,15 +445,16 @@ impl Opened {
     }
 }
 
+/// Opens LMDB with a map of so many times the size of its file, and of the first size at least.
 #[expect(unsafe_code, reason = "LMDB maps a file that others must not truncate")]
-fn open_env(dir: &Path, mode: Mode) -> heed::Result<Env<WithoutTls>> {
+fn open_env(dir: &Path, mode: Mode, times: usize) -> heed::Result<Env<WithoutTls>> {
     let mut options = EnvOpenOptions::new().read_txn_without_tls();
     options.max_dbs(TABLES_MAX).max_readers(READERS_MAX);
     match mode {
         Mode::Own { map_bytes_initial } => {
             let file = fs::metadata(dir.join("data.mdb")).map_or(0, |meta| meta.len());
             let file = usize::try_from(file).unwrap_or(usize::MAX / 4);
-            options.map_size(round_up(map_bytes_initial.max(file.saturating_mul(2))));
+            options.map_size(round_up(map_bytes_initial.max(file.saturating_mul(times))));
         }
         Mode::Look => {
             // SAFETY: read-only access with the usual locking.

@@ -44,6 +44,14 @@ pub enum OpenError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// A segment of the log is missing: a newer one is there, the database doesn't have it.
+    #[error("the log's segment {path} is missing, though {follows} is there")]
+    Missing {
+        /// Where the segment should be.
+        path: PathBuf,
+        /// The segment that is there.
+        follows: PathBuf,
+    },
     /// The database is damaged or can't be used.
     #[error("database: {0}")]
     Database(String),

@@ -1,5 +1,6 @@
 //! The flusher thread: writes the frozen level into the database, then drops it and the log segments
-//! that it covered. A failure loses nothing: level and log stay, and it tries again.
+//! that it covered. A failure loses nothing: level and log stay, and it tries again. While there is
+//! none, it removes what requests to vanish have left.
 
 use std::{
     io,
@@ -18,10 +19,11 @@ use crate::{
     layout::meta,
     log::remove_segments,
     priority::give_way,
+    vanish::Vanishing,
 };
 
 /// How long to wait after a failure.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 1_000 });
 /// How often a lasting failure is logged.
 const WARN_EVERY: Duration = Duration::from_secs(30);
 /// Bytes of events from which a dictionary is trained at most.
@@ -33,8 +35,11 @@ const TRAINING_EVENT_BYTES_MAX: usize = 16 << 10;
 pub(crate) fn run(core: &Core) {
     let mut warned: Option<Instant> = None;
     let mut may_train = true;
-    while wait_for_work(core) {
-        let result = flush(core);
+    while let Some(work) = wait_for_work(core) {
+        let result = match work {
+            Work::Flush => flush(core),
+            Work::Vanish => vanish(core),
+        };
         let failed = result.is_err();
         if let Err(fault) = &result {
             core.counters.flush_failures.fetch_add(1, Ordering::Relaxed);
@@ -45,7 +50,10 @@ pub(crate) fn run(core: &Core) {
         } else {
             warned = None;
         }
-        let stopping = report(core, result.map_err(StoreError::from).err());
+        let stopping = match work {
+            Work::Flush => report(core, result.map_err(StoreError::from).err()),
+            Work::Vanish => core.flush.lock().stopping,
+        };
         if failed && stopping {
             return;
         }
@@ -54,14 +62,24 @@ pub(crate) fn run(core: &Core) {
             if !state.stopping {
                 core.flush_changed.wait_for(&mut state, RETRY);
             }
-        } else if may_train {
+        } else if may_train && work == Work::Flush {
             may_train = train_if_due(core);
         }
     }
 }
 
-/// Whether there is something to do; `false` if the store stops.
-fn wait_for_work(core: &Core) -> bool {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    /// Write the frozen level.
+    Flush,
+    /// Remove some of what a request to vanish hides.
+    Vanish,
+}
+
+/// What there is to do; nothing if the store stops.
+fn wait_for_work(core: &Core) -> Option<Work> {
+    // Only this thread changes it.
+    let vanishing = !core.vanishing.lock().is_empty();
     let mut state = core.flush.lock();
     loop {
         #[cfg(test)]
@@ -69,10 +87,13 @@ fn wait_for_work(core: &Core) -> bool {
         #[cfg(not(test))]
         let held = false;
         if state.pending && !held {
-            return true;
+            return Some(Work::Flush);
         }
         if state.stopping {
-            return false;
+            return None;
+        }
+        if vanishing && !held {
+            return Some(Work::Vanish);
         }
         core.flush_changed.wait(&mut state);
     }
@@ -92,9 +113,13 @@ fn flush(core: &Core) -> Result<(), Fault> {
         return Ok(());
     };
     let began = Instant::now();
-    write_frozen(core, &frozen)?;
-    core.levels.write().frozen = None;
-    remove_segments(&core.log_dir, frozen.segment)?;
+    let vanishing = write_frozen(core, &frozen)?;
+    {
+        let mut levels = core.levels.write();
+        levels.frozen = None;
+        core.hide(&mut levels, vanishing);
+    }
+    remove_segments(&core.disk, &core.log_dir, frozen.segment)?;
     core.counters.flushes.fetch_add(1, Ordering::Relaxed);
     core.counters
         .flush_micros
@@ -102,7 +127,29 @@ fn flush(core: &Core) -> Result<(), Fault> {
     Ok(())
 }
 
-fn write_frozen(core: &Core, frozen: &Frozen) -> Result<(), Fault> {
+/// Removes some of what a request to vanish hides.
+fn vanish(core: &Core) -> Result<(), Fault> {
+    let Some(one) = core.vanishing.lock().first().cloned() else {
+        return Ok(());
+    };
+    let next = core
+        .environment
+        .write(|txn, tables, codec| one.step(txn, tables, codec, &core.options.relay_urls))?;
+    let mut levels = core.levels.write();
+    {
+        let mut vanishing = core.vanishing.lock();
+        if next.is_done() {
+            vanishing.remove(0);
+        } else {
+            vanishing[0] = next;
+            return Ok(());
+        }
+    }
+    core.hide(&mut levels, Vec::new());
+    Ok(())
+}
+
+fn write_frozen(core: &Core, frozen: &Frozen) -> Result<Vec<Vanishing>, Fault> {
     #[cfg(test)]
     match core.flush_errno.load(Ordering::SeqCst) {
         0 => {}

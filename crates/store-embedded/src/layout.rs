@@ -45,6 +45,9 @@ pub(crate) mod meta {
     pub(crate) const FLUSHED_SEGMENT: &[u8] = b"flushed_segment";
     pub(crate) const PAYLOAD_BYTES: &[u8] = b"payload_bytes";
     pub(crate) const DICTIONARY: &[u8] = b"dictionary";
+    /// Followed by an author: its request to vanish, of the time that is the value, is in force, but
+    /// not all that it hides is removed yet.
+    pub(crate) const VANISHING: &[u8] = b"vanishing:";
 }
 
 pub(crate) type Key = SmallVec<[u8; 32]>;

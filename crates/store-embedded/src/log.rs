@@ -9,8 +9,7 @@
 //! kept from the disk, after which no record can follow) is told from damage in the middle.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -19,8 +18,8 @@ use std::{
 use heliograph_protocol::Event;
 
 use crate::{
+    disk::{Disk, DiskFile},
     error::{OpenError, is_full},
-    files::sync_dir,
 };
 
 const MAGIC: &[u8; 8] = b"heliolog";
@@ -34,18 +33,21 @@ pub(crate) const RECORD_HEADER: usize = 12;
 /// Appends to the newest segment.
 #[derive(Debug)]
 pub(crate) struct LogWriter {
+    disk: Disk,
     dir: PathBuf,
     sync: bool,
     /// Absent until there is room for it.
-    file: Option<File>,
+    file: Option<DiskFile>,
     number: u64,
     /// Bytes of the segment that are good: everything acknowledged lies below.
     len: u64,
     /// Nobody knows what the segment ends with: it has to stay the newest.
     broken: bool,
+    /// What a failed append left couldn't be cut for want of room: that comes before anything else.
+    uncut: bool,
+    /// The file of a segment that couldn't be begun, nor removed again.
+    leftover: Option<u64>,
     buffer: Vec<u8>,
-    #[cfg(test)]
-    pub(crate) faults: Arc<faults::Faults>,
 }
 
 /// Why nothing was appended.
@@ -93,35 +95,69 @@ impl LogWriter {
     /// # Errors
     ///
     /// Those of the file system; an unfinished file is removed.
-    pub(crate) fn create(dir: &Path, number: u64, sync: bool) -> io::Result<Self> {
-        let file = match create_segment(dir, number, sync) {
-            Ok(file) => Some(file),
-            Err(error) if is_full(&error) => {
-                tracing::warn!(%error, "no space left for the log, writes are refused until there is");
-                None
-            }
-            Err(error) => return Err(error),
-        };
-        Ok(Self {
+    pub(crate) fn create(disk: &Disk, dir: &Path, number: u64, sync: bool) -> io::Result<Self> {
+        let mut log = Self {
+            disk: disk.clone(),
             dir: dir.to_owned(),
             sync,
-            file,
+            file: None,
             number,
             len: SEGMENT_HEADER as u64,
             broken: false,
+            uncut: false,
+            leftover: None,
             buffer: Vec::new(),
-            #[cfg(test)]
-            faults: Arc::default(),
-        })
+        };
+        match log.begin(number) {
+            Ok(file) => log.file = Some(file),
+            Err(error) if is_full(&error) => {
+                tracing::warn!(%error, "no space left for the log, writes are refused until there is");
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(log)
+    }
+
+    /// Makes the file of a segment, with its header.
+    fn begin(&mut self, number: u64) -> io::Result<DiskFile> {
+        let path = segment_path(&self.dir, number);
+        if self.leftover == Some(number) {
+            self.disk.remove(&path)?;
+            self.leftover = None;
+        }
+        let mut file = self.disk.create(&path)?;
+        let mut fill = || {
+            file.write(&segment_header(number, self.sync))?;
+            if self.sync {
+                file.sync()?;
+                self.disk.sync_dir(&self.dir)?;
+            }
+            Ok(())
+        };
+        if let Err(error) = fill() {
+            if self.disk.remove(&path).is_err() {
+                self.leftover = Some(number);
+            }
+            return Err(error);
+        }
+        Ok(file)
     }
 
     /// Appends one record and syncs it. Returns how long the fsync took.
+    ///
+    /// A sync that fails for another reason than want of room ends all writing: the system may have
+    /// dropped the pages, and a sync that succeeds afterwards would say nothing of them.
     ///
     /// # Errors
     ///
     /// [`AppendError`]: the record isn't in the log.
     pub(crate) fn append(&mut self, events: &[Arc<Event>]) -> Result<Duration, AppendError> {
         self.encode(events)?;
+        if self.uncut
+            && let Err(error) = self.cut()
+        {
+            return Err(self.not_cut(error));
+        }
         if let Err(error) = self.write() {
             return Err(self.take_back(error));
         }
@@ -132,6 +168,9 @@ impl LogWriter {
             if is_full(&error) {
                 return Err(self.take_back(error));
             }
+            // The system may go on showing a record that it will never write: gone, it can't be
+            // read at the next start and taken for stored.
+            drop(self.cut());
             self.broken = true;
             return Err(AppendError::Broken(error));
         }
@@ -158,38 +197,47 @@ impl LogWriter {
     }
 
     fn write(&mut self) -> io::Result<()> {
-        let file = match &mut self.file {
-            Some(file) => file,
-            none => none.insert(create_segment(&self.dir, self.number, self.sync)?),
-        };
-        #[cfg(test)]
-        self.faults.on_write(file, &self.buffer)?;
-        file.write_all(&self.buffer)
+        if self.file.is_none() {
+            self.file = Some(self.begin(self.number)?);
+        }
+        self.file
+            .as_mut()
+            .map_or(Ok(()), |file| file.write(&self.buffer))
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        #[cfg(test)]
-        self.faults.on_sync()?;
-        self.file.as_ref().map_or(Ok(()), File::sync_data)
+        self.file.as_ref().map_or(Ok(()), DiskFile::sync)
+    }
+
+    /// Cuts the segment where it was good.
+    fn cut(&mut self) -> io::Result<()> {
+        if let Some(file) = &mut self.file {
+            file.cut(self.len)?;
+            if self.sync {
+                file.sync()?;
+            }
+        }
+        self.uncut = false;
+        Ok(())
     }
 
     /// Cuts what a failed append left.
     fn take_back(&mut self, error: io::Error) -> AppendError {
-        let cut = self.file.as_mut().map_or(Ok(()), |file| {
-            #[cfg(test)]
-            self.faults.on_cut()?;
-            file.set_len(self.len)?;
-            io::Seek::seek(file, io::SeekFrom::Start(self.len))?;
-            if self.sync { file.sync_data() } else { Ok(()) }
-        });
-        match cut {
-            Err(error) => {
-                self.broken = true;
-                AppendError::Broken(error)
-            }
+        match self.cut() {
+            Err(error) => self.not_cut(error),
             Ok(()) if is_full(&error) => AppendError::Full,
             Ok(()) => AppendError::Failed(error),
         }
+    }
+
+    /// Some file systems need room to take something away.
+    fn not_cut(&mut self, error: io::Error) -> AppendError {
+        if is_full(&error) {
+            self.uncut = true;
+            return AppendError::Full;
+        }
+        self.broken = true;
+        AppendError::Broken(error)
     }
 
     /// Starts the next segment and returns the number of the one that is now complete. A broken
@@ -203,12 +251,25 @@ impl LogWriter {
         if self.broken {
             return Ok(self.number);
         }
-        let file = create_segment(&self.dir, self.number + 1, self.sync)?;
+        if self.uncut {
+            self.cut()?;
+        }
+        let file = self.begin(self.number + 1)?;
         let complete = self.number;
         self.file = Some(file);
         self.number += 1;
         self.len = SEGMENT_HEADER as u64;
         Ok(complete)
+    }
+
+    /// Cuts what a failed append left, if that is still to be done: whoever reads the segment next
+    /// would take it for stored.
+    pub(crate) fn close(mut self) {
+        if self.uncut
+            && let Err(error) = self.cut()
+        {
+            tracing::warn!(%error, "the log may end with events that were refused");
+        }
     }
 
     /// Bytes in the newest segment.
@@ -217,30 +278,14 @@ impl LogWriter {
     }
 }
 
-fn create_segment(dir: &Path, number: u64, sync: bool) -> io::Result<File> {
-    let path = segment_path(dir, number);
-    let create = || -> io::Result<File> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&path)?;
-        let mut header = Vec::with_capacity(SEGMENT_HEADER);
-        header.extend_from_slice(MAGIC);
-        header.extend_from_slice(&VERSION.to_le_bytes());
-        header.extend_from_slice(&(if sync { FLAG_SYNC } else { 0 }).to_le_bytes());
-        header.extend_from_slice(&number.to_le_bytes());
-        file.write_all(&header)?;
-        if sync {
-            file.sync_data()?;
-            sync_dir(dir)?;
-        }
-        Ok(file)
-    };
-    create().inspect_err(|error| {
-        if error.kind() != io::ErrorKind::AlreadyExists {
-            drop(fs::remove_file(&path));
-        }
-    })
+/// The bytes before a segment's first record.
+pub(crate) fn segment_header(number: u64, sync: bool) -> Vec<u8> {
+    let mut header = Vec::with_capacity(SEGMENT_HEADER);
+    header.extend_from_slice(MAGIC);
+    header.extend_from_slice(&VERSION.to_le_bytes());
+    header.extend_from_slice(&(if sync { FLAG_SYNC } else { 0 }).to_le_bytes());
+    header.extend_from_slice(&number.to_le_bytes());
+    header
 }
 
 /// The file of a segment.
@@ -263,13 +308,13 @@ pub(crate) fn segments(dir: &Path) -> io::Result<Vec<u64>> {
 }
 
 /// Removes the segments up to `number` and makes that durable.
-pub(crate) fn remove_segments(dir: &Path, up_to: u64) -> io::Result<()> {
+pub(crate) fn remove_segments(disk: &Disk, dir: &Path, up_to: u64) -> io::Result<()> {
     let mut removed = false;
     for number in segments(dir)?.into_iter().filter(|number| *number <= up_to) {
-        fs::remove_file(segment_path(dir, number))?;
+        disk.remove(&segment_path(dir, number))?;
         removed = true;
     }
-    if removed { sync_dir(dir) } else { Ok(()) }
+    if removed { disk.sync_dir(dir) } else { Ok(()) }
 }
 
 /// Bytes of all segments.
@@ -387,6 +432,44 @@ fn failure(bytes: &[u8], number: u64, at: usize, reason: &'static str) -> Segmen
     }
 }
 
+/// A segment made of what is whole in a damaged one.
+#[derive(Debug)]
+pub(crate) struct Salvaged {
+    /// Its bytes.
+    pub(crate) segment: Vec<u8>,
+    pub(crate) events: usize,
+    /// Bytes of the damaged one that are in it.
+    pub(crate) bytes_read: usize,
+}
+
+/// Collects every whole record of a segment, wherever it stands.
+pub(crate) fn salvage(bytes: &[u8], number: u64, synced: bool) -> Salvaged {
+    let mut salvaged = Salvaged {
+        segment: segment_header(number, synced),
+        events: 0,
+        bytes_read: 0,
+    };
+    let mut at = SEGMENT_HEADER;
+    while at < bytes.len() {
+        let mut events = Vec::new();
+        let whole = record(bytes, number, at).filter(|payload| read_events(payload, &mut events));
+        let Some(payload) = whole else {
+            at += 1;
+            continue;
+        };
+        let place = salvaged.segment.len() as u64;
+        // As long as it was: the length came from a head of 32 bits.
+        let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+        let head = record_head(number, place, len, crc32fast::hash(payload));
+        salvaged.segment.extend_from_slice(&head);
+        salvaged.segment.extend_from_slice(payload);
+        salvaged.events += events.len();
+        salvaged.bytes_read += RECORD_HEADER + payload.len();
+        at += RECORD_HEADER + payload.len();
+    }
+    salvaged
+}
+
 fn read_events(mut payload: &[u8], events: &mut Vec<Event>) -> bool {
     while !payload.is_empty() {
         let Some((len, rest)) = payload.split_first_chunk::<4>() else {
@@ -403,52 +486,4 @@ fn read_events(mut payload: &[u8], events: &mut Vec<Event>) -> bool {
         payload = rest;
     }
     true
-}
-
-/// Failures on demand, for tests.
-#[cfg(test)]
-pub(crate) mod faults {
-    use std::{
-        fs::File,
-        io::{self, Write},
-        sync::atomic::{AtomicI32, AtomicUsize, Ordering},
-    };
-
-    /// Errors that the next calls answer; 0 is none.
-    #[derive(Debug, Default)]
-    pub(crate) struct Faults {
-        pub(crate) write_errno: AtomicI32,
-        /// Bytes that a failing write leaves in the file.
-        pub(crate) write_partial: AtomicUsize,
-        pub(crate) sync_errno: AtomicI32,
-        /// What cutting off a failed append answers.
-        pub(crate) cut_errno: AtomicI32,
-    }
-
-    impl Faults {
-        pub(super) fn on_write(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
-            let errno = self.write_errno.load(Ordering::SeqCst);
-            if errno == 0 {
-                return Ok(());
-            }
-            let partial = self.write_partial.load(Ordering::SeqCst).min(bytes.len());
-            file.write_all(&bytes[..partial])?;
-            Err(io::Error::from_raw_os_error(errno))
-        }
-
-        pub(super) fn on_sync(&self) -> io::Result<()> {
-            answer(&self.sync_errno)
-        }
-
-        pub(super) fn on_cut(&self) -> io::Result<()> {
-            answer(&self.cut_errno)
-        }
-    }
-
-    fn answer(errno: &AtomicI32) -> io::Result<()> {
-        match errno.load(Ordering::SeqCst) {
-            0 => Ok(()),
-            errno => Err(io::Error::from_raw_os_error(errno)),
-        }
-    }
 }

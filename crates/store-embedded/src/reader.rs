@@ -26,6 +26,7 @@ use crate::{
     scan::{EmbeddedScan, View, Viewable},
     store::{DATABASE_DIR, LOG_DIR},
     tools::{StoreInfo, describe},
+    vanish::{hiding, noted},
 };
 
 /// Reader threads of a look: tools read one thing at a time.
@@ -145,9 +146,10 @@ impl Viewable for LookCore {
             if self.flushed(&txn)? != flushed || self.is_exchanged()? {
                 continue;
             }
+            let hiding = hiding(&noted(&txn, &txn.tables)?);
             let level = match known {
                 Some(tail) => Arc::clone(&tail.level),
-                None => Arc::new(RwLock::new(self.build(&txn, &events)?)),
+                None => Arc::new(RwLock::new(self.build(&txn, &hiding, &events)?)),
             };
             *tail = Some(Tail {
                 flushed,
@@ -156,7 +158,7 @@ impl Viewable for LookCore {
             });
             return Ok(View {
                 txn,
-                levels: vec![level],
+                levels: vec![level, Arc::new(RwLock::new(hiding))],
                 frozen_segment: None,
             });
         }
@@ -191,7 +193,12 @@ impl LookCore {
         Ok(self.inode.load(Ordering::Acquire) != fs::metadata(&self.data_file)?.ino())
     }
 
-    fn build(&self, txn: &ReadTxn<'_>, events: &[Arc<Event>]) -> Result<Level, Fault> {
+    fn build(
+        &self,
+        txn: &ReadTxn<'_>,
+        hiding: &Level,
+        events: &[Arc<Event>],
+    ) -> Result<Level, Fault> {
         let mut level = Level::default();
         let mut snapshot = Snapshot {
             txn,
@@ -199,7 +206,8 @@ impl LookCore {
             decoder: txn.codec.decoder(),
         };
         for event in events {
-            let (_outcome, change) = merge(event, &[&level], &mut snapshot, &self.relay_urls)?;
+            let (_outcome, change) =
+                merge(event, &[&level, hiding], &mut snapshot, &self.relay_urls)?;
             if let Some(change) = change {
                 level.apply(&change);
             }

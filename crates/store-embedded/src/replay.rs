@@ -1,6 +1,13 @@
-//! Reads the log back: at open into the store, and for a look from another process.
+//! Reads the log back: at open into the store.
+//!
+//! What is read counts as stored from then on, so it has to be on the disk: a process that was killed
+//! may have left records that only the system's memory has.
 
-use std::{fs::OpenOptions, sync::Arc};
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+};
 
 use heliograph_protocol::Event;
 
@@ -9,7 +16,8 @@ use crate::{
     core::Core,
     error::{Fault, OpenError},
     layout::meta,
-    log::{check_end, read_segment, remove_segments, segment_path, segments},
+    log::{Segment, check_end, read_segment, remove_segments, segment_path, segments},
+    vanish::noted,
     writer::decide,
 };
 
@@ -24,21 +32,28 @@ const CHUNK: usize = 4096;
 /// [`OpenError`]: damage that a crash can't explain, or a file that can't be read.
 pub(crate) fn replay(core: &Core) -> Result<u64, OpenError> {
     let dir = &core.log_dir;
-    let flushed = {
+    let (flushed, vanishing) = {
         let txn = core.environment.read()?;
-        txn.tables.number(&txn, meta::FLUSHED_SEGMENT)?
+        let flushed = txn.tables.number(&txn, meta::FLUSHED_SEGMENT)?;
+        (flushed, noted(&txn, &txn.tables)?)
     };
-    remove_segments(dir, flushed).map_err(OpenError::io(dir))?;
+    core.hide(&mut core.levels.write(), vanishing);
+    remove_segments(&core.disk, dir, flushed).map_err(OpenError::io(dir))?;
     let numbers = segments(dir).map_err(OpenError::io(dir))?;
-    let mut replayed = 0;
+    let (mut replayed, mut next) = (0, flushed + 1);
     for number in &numbers {
         let path = segment_path(dir, *number);
         let segment = read_segment(dir, *number).map_err(OpenError::io(&path))?;
-        let newest = numbers.last() == Some(number);
-        if let Some(at) = check_end(&segment, &path, newest)? {
-            tracing::warn!(path = %path.display(), at, "log cut where a crash left it");
-            cut(&path, at).map_err(OpenError::io(&path))?;
+        // Without fsync a power cut may take a whole segment.
+        if *number != next && segment.synced {
+            return Err(OpenError::Missing {
+                path: segment_path(dir, next),
+                follows: path,
+            });
         }
+        let newest = numbers.last() == Some(number);
+        let kept = settle(core, &segment, &path, newest)?;
+        next = if kept { number + 1 } else { *number };
         let events: Vec<Arc<Event>> = segment.events.into_iter().map(Arc::new).collect();
         replayed += events.len();
         for chunk in events.chunks(CHUNK) {
@@ -46,10 +61,45 @@ pub(crate) fn replay(core: &Core) -> Result<u64, OpenError> {
             flush_if_large(core, number - 1)?;
         }
     }
+    if core.options.sync && !numbers.is_empty() {
+        core.disk.sync_dir(dir).map_err(OpenError::io(dir))?;
+    }
     if replayed > 0 {
         tracing::info!(events = replayed, segments = numbers.len(), "log replayed");
     }
-    Ok(numbers.last().copied().unwrap_or(flushed).max(flushed) + 1)
+    Ok(next)
+}
+
+/// Cuts a torn tail, so that the segment is whole once newer ones follow, and makes durable what is
+/// left. Whether anything is: of some segments not even the header was written.
+fn settle(core: &Core, segment: &Segment, path: &Path, newest: bool) -> Result<bool, OpenError> {
+    let cut = check_end(segment, path, newest)?;
+    if let Some(at) = cut {
+        let bytes = fs::metadata(path).map_or(at, |meta| meta.len());
+        let lost = bytes.saturating_sub(at);
+        tracing::warn!(path = %path.display(), at, bytes = lost, "log cut where a crash left it");
+        core.counters
+            .log_cut_bytes
+            .fetch_add(lost, Ordering::Relaxed);
+    }
+    if cut == Some(0) {
+        core.disk.remove(path).map_err(OpenError::io(path))?;
+        return Ok(false);
+    }
+    // Complete segments of a store that syncs were synced when their last record was.
+    let unsynced = core.options.sync && (newest || !segment.synced);
+    let work = || {
+        if cut.is_none() && !unsynced {
+            return Ok(());
+        }
+        let mut file = core.disk.open(path)?;
+        if let Some(at) = cut {
+            file.cut(at)?;
+        }
+        file.sync()
+    };
+    work().map_err(OpenError::io(path))?;
+    Ok(true)
 }
 
 fn apply(core: &Core, events: &[Arc<Event>]) -> Result<(), Fault> {
@@ -80,8 +130,9 @@ fn flush_if_large(core: &Core, complete_segment: u64) -> Result<(), Fault> {
         )
     });
     match written {
-        Ok(()) => {
+        Ok(vanishing) => {
             levels.active = Arc::default();
+            core.hide(&mut levels, vanishing);
             Ok(())
         }
         Err(fault) if fault.is_full() => {
@@ -90,15 +141,4 @@ fn flush_if_large(core: &Core, complete_segment: u64) -> Result<(), Fault> {
         }
         Err(fault) => Err(fault),
     }
-}
-
-/// Cuts a torn tail, so that the segment is whole once newer ones follow.
-fn cut(path: &std::path::Path, at: u64) -> std::io::Result<()> {
-    let file = OpenOptions::new().write(true).open(path)?;
-    if at == 0 {
-        // Not even its header was written.
-        return std::fs::remove_file(path);
-    }
-    file.set_len(at)?;
-    file.sync_all()
 }

@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::{
     core::{Core, Counters, FlushState, Levels},
+    disk::Disk,
     environment::{Environment, compact_dir},
     error::OpenError,
     files::{DATABASE_BYTES_MIN, make_dir, remove_dir},
@@ -45,15 +46,13 @@ pub(crate) struct Handle {
     /// One caller at a time, so that the queue always has room for those who hold a permit.
     flushing: Mutex<()>,
     threads: Mutex<Option<Threads>>,
-    #[cfg(test)]
-    pub(crate) log_faults: Arc<crate::log::faults::Faults>,
 }
 
 #[derive(Debug)]
 struct Threads {
     writer: JoinHandle<()>,
     flusher: JoinHandle<()>,
-    _lock: File,
+    _lock: DirLock,
 }
 
 /// Where the database stands in a data directory.
@@ -68,6 +67,11 @@ impl EmbeddedStore {
     ///
     /// [`OpenError`]; the directory is as it was.
     pub fn open(options: Options) -> Result<Self, OpenError> {
+        Self::open_on(Disk::default(), options)
+    }
+
+    /// The same, with the log's files on `disk`.
+    pub(crate) fn open_on(disk: Disk, options: Options) -> Result<Self, OpenError> {
         let dir = options.dir.clone();
         make_dir(&dir)?;
         let lock = lock(&dir)?;
@@ -76,18 +80,22 @@ impl EmbeddedStore {
         let leftover = compact_dir(&database_dir);
         remove_dir(&leftover).map_err(OpenError::io(&leftover))?;
         check_database(&database_dir, &log_dir)?;
-        let environment = Environment::open(&database_dir, options.map_bytes_initial)?;
+        let environment =
+            Environment::open(&database_dir, options.map_bytes_initial, disk.clone())?;
         let levels = Levels {
             active: Arc::new(RwLock::default()),
             frozen: None,
+            hiding: None,
         };
         let core = Arc::new(Core {
             options,
+            disk,
             log_dir,
             environment,
             levels: RwLock::new(levels),
             flush: Mutex::new(FlushState::default()),
             flush_changed: parking_lot::Condvar::new(),
+            vanishing: Mutex::default(),
             counters: Counters::default(),
             broken: false.into(),
             #[cfg(test)]
@@ -96,18 +104,16 @@ impl EmbeddedStore {
             flush_held: false.into(),
         });
         let next = replay::replay(&core)?;
-        let log = LogWriter::create(&core.log_dir, next, core.options.sync);
+        let log = LogWriter::create(&core.disk, &core.log_dir, next, core.options.sync);
         let log = log.map_err(OpenError::io(&core.log_dir))?;
         Self::start(core, log, lock)
     }
 
-    fn start(core: Arc<Core>, log: LogWriter, lock: File) -> Result<Self, OpenError> {
+    fn start(core: Arc<Core>, log: LogWriter, lock: DirLock) -> Result<Self, OpenError> {
         let failed = |core: &Core| OpenError::io(core.options.dir.clone());
         let options = &core.options;
         let queued = options.writes_queued_max.clamp(1, Semaphore::MAX_PERMITS);
         let (commands, received) = crossbeam_channel::bounded(queued + 16);
-        #[cfg(test)]
-        let log_faults = Arc::clone(&log.faults);
         let viewable: Arc<dyn Viewable> = Arc::<Core>::clone(&core);
         let pool = Pool::start(&viewable, options.reader_threads, options.reads_queued_max);
         let pool = pool.map_err(failed(&core))?;
@@ -124,8 +130,6 @@ impl EmbeddedStore {
                 flusher,
                 _lock: lock,
             })),
-            #[cfg(test)]
-            log_faults,
         };
         Ok(Self {
             handle: Arc::new(handle),
@@ -253,8 +257,21 @@ fn check_database(database_dir: &Path, log_dir: &Path) -> Result<(), OpenError> 
     Ok(())
 }
 
-/// Takes the directory for this process; the lock ends with the file.
-fn lock(dir: &Path) -> Result<File, OpenError> {
+/// The directory is this process's own until this is dropped.
+#[derive(Debug)]
+pub(crate) struct DirLock(File);
+
+impl Drop for DirLock {
+    fn drop(&mut self) {
+        // Closing the file isn't enough: a child that this process is just forking has it too.
+        if let Err(error) = rustix::fs::flock(&self.0, rustix::fs::FlockOperation::Unlock) {
+            tracing::warn!(%error, "failed to release the data directory");
+        }
+    }
+}
+
+/// Takes the directory for this process.
+pub(crate) fn lock(dir: &Path) -> Result<DirLock, OpenError> {
     let path = dir.join("lock");
     let file = OpenOptions::new()
         .read(true)
@@ -290,8 +307,7 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
     };
     match write(&mut file) {
         // A full disk must not keep the store from being read.
-        Err(error) if crate::error::is_full(&error) => Ok(file),
-        Err(error) => Err(OpenError::Io { path, error }),
-        Ok(()) => Ok(file),
+        Err(error) if !crate::error::is_full(&error) => Err(OpenError::Io { path, error }),
+        _ => Ok(DirLock(file)),
     }
 }

@@ -3,12 +3,18 @@
 
 mod crash;
 mod faults;
+mod flips;
 mod full;
+mod injected;
 mod log;
 mod look;
+mod model;
+mod power;
 mod scans;
 mod suite;
+pub(crate) mod tape;
 mod tools;
+mod vanish;
 
 use std::{
     fs,

@@ -23,7 +23,8 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StoreInfo {
     /// Stored events. Those superseded or deleted within the last second may still count; after
-    /// [`EmbeddedStore::flush`] the figure is exact.
+    /// [`EmbeddedStore::flush`] the figure is exact, but for authors with thousands of events who
+    /// asked to vanish: theirs are hidden at once and removed behind ([`StoreStats::vanishing`]).
     pub events: u64,
     /// Bytes of their wire forms, uncompressed.
     pub payload_bytes: u64,
@@ -52,6 +53,8 @@ pub struct StoreStats {
     pub fsync_time: Duration,
     /// Bytes of the newest log segment.
     pub log_bytes: u64,
+    /// Bytes of the log's end that a crash had torn and that were cut off at open.
+    pub log_cut_bytes: u64,
     /// Events in memory on their way to the database.
     pub overlay_events: usize,
     /// Batches moved to the database, total.
@@ -68,6 +71,8 @@ pub struct StoreStats {
     pub reads_queued: usize,
     /// Index rows and events looked at by scans, total.
     pub rows_scanned: u64,
+    /// Authors who asked to vanish and of whose events, all hidden, some are still to be removed.
+    pub vanishing: usize,
     /// Whether no more writes are taken.
     pub broken: bool,
 }
@@ -158,6 +163,7 @@ impl EmbeddedStore {
             grouped_events: get(&counters.events),
             fsync_time: Duration::from_micros(get(&counters.fsync_micros)),
             log_bytes: get(&counters.log_bytes),
+            log_cut_bytes: get(&counters.log_cut_bytes),
             overlay_events,
             flushes: get(&counters.flushes),
             flush_time: Duration::from_micros(get(&counters.flush_micros)),
@@ -166,6 +172,7 @@ impl EmbeddedStore {
             map_used_bytes: usage.map_or(0, |usage| usage.used_bytes),
             reads_queued: self.handle.pool.queued(),
             rows_scanned: get(&counters.rows_scanned),
+            vanishing: core.vanishing.lock().len(),
             broken: core.is_broken(),
         }
     }

@@ -90,6 +90,7 @@ impl Writer {
         if let Err(error) = self.flush() {
             tracing::warn!(%error, "stopped with events in the log only; they are read at the next start");
         }
+        self.log.close();
         // Callers that still wait see their reply dropped: `Closed`.
     }
 

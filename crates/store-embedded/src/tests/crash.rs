@@ -119,6 +119,23 @@ fn a_tail_torn_at_any_byte_loses_only_the_last_record() {
     }
 }
 
+/// Killed again before the database has what the log holds: the segment with the tail is not the newest
+/// any more, and a tail that is still there would be damage.
+#[test]
+fn a_torn_tail_is_cut_once_and_for_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let (base, again) = (dir.path().join("base"), dir.path().join("again"));
+    let events = logged(&base, 3, true);
+    let log = base.join("log");
+    let path = segment_path(&log, segments(&log).unwrap()[0]);
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() - 7]).unwrap();
+    let store = open(&base);
+    assert_eq!(write(&store, &events[2..]), [Outcome::Stored]);
+    copy_dir(&base, &again);
+    assert_eq!(read(&open(&again), "{}").len(), 3);
+}
+
 #[test]
 fn a_segment_without_its_header_is_one_that_was_never_used() {
     let dir = tempfile::tempdir().unwrap();

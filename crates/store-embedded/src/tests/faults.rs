@@ -15,7 +15,7 @@ fn a_full_disk_refuses_the_write_and_later_ones_succeed() {
     let store = open(dir.path());
     write(&store, &[note(1, 1)]);
     for partial in [0, 5, 100] {
-        let faults = &store.handle.log_faults;
+        let faults = &store.handle.core.disk.tape;
         faults.write_partial.store(partial, Ordering::SeqCst);
         faults
             .write_errno
@@ -39,7 +39,7 @@ fn a_full_disk_at_fsync_refuses_the_write_and_shows_nothing() {
         ..options(dir.path())
     })
     .unwrap();
-    let faults = &store.handle.log_faults;
+    let faults = &store.handle.core.disk.tape;
     faults
         .sync_errno
         .store(Errno::NOSPC.raw_os_error(), Ordering::SeqCst);
@@ -60,13 +60,17 @@ fn after_a_failed_fsync_no_write_is_taken_and_reads_go_on() {
     write(&store, &[note(1, 1)]);
     store
         .handle
-        .log_faults
+        .core
+        .disk
+        .tape
         .sync_errno
         .store(Errno::IO.raw_os_error(), Ordering::SeqCst);
     assert_eq!(try_write(&store, &[note(2, 2)]), Err(StoreError::Closed));
     store
         .handle
-        .log_faults
+        .core
+        .disk
+        .tape
         .sync_errno
         .store(0, Ordering::SeqCst);
     assert_eq!(try_write(&store, &[note(3, 3)]), Err(StoreError::Closed));
@@ -200,7 +204,7 @@ fn a_log_that_broke_with_a_torn_end_is_read_at_the_next_start() {
     let store = EmbeddedStore::open(options.clone()).unwrap();
     write(&store, &[note(1, 1)]);
     let io = Errno::IO.raw_os_error();
-    let faults = &store.handle.log_faults;
+    let faults = &store.handle.core.disk.tape;
     faults.write_partial.store(40, Ordering::SeqCst);
     faults.cut_errno.store(io, Ordering::SeqCst);
     faults.write_errno.store(io, Ordering::SeqCst);

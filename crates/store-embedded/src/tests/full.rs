@@ -9,6 +9,7 @@ use std::{
 
 use heliograph_protocol::Event;
 use heliograph_store::{StoreError, conformance::event};
+use rustix::process::{Resource, Rlimit};
 
 use super::{eventually, note, open, options, read, try_write};
 use crate::{EmbeddedStore, Options};
@@ -88,6 +89,79 @@ fn a_database_that_cannot_grow_refuses_writes_and_loses_nothing() {
     store.flush().unwrap();
     assert_eq!(read(&store, "{}").len(), stored);
     assert_eq!(store.info().unwrap().events, stored as u64);
+}
+
+/// The other process: it may have no more address space than now and a little.
+#[test]
+#[ignore = "the child of the next test"]
+fn child_without_address_space() {
+    let Some(dir) = named(DIR) else { return };
+    let options = Options {
+        flush_events: 200,
+        map_bytes_initial: 1 << 20,
+        ..options(&dir)
+    };
+    let store = EmbeddedStore::open(options).unwrap();
+    try_write(&store, &[note(1, 0)]).unwrap();
+    assert_eq!(read(&store, "{}").len(), 1);
+    store.flush().unwrap();
+    let limit = rustix::process::getrlimit(Resource::As);
+    let pages: u64 = fs::read_to_string("/proc/self/statm")
+        .unwrap()
+        .split_once(' ')
+        .and_then(|(pages, _rest)| pages.parse().ok())
+        .unwrap();
+    let tight = Rlimit {
+        current: Some(pages * 4096 + (6 << 20)),
+        ..limit
+    };
+    rustix::process::setrlimit(Resource::As, tight).unwrap();
+    let mut stored = 1;
+    let refused = loop {
+        match try_write(&store, &[large(stored)]) {
+            Ok(_stored) => stored += 1,
+            Err(error) => break error,
+        }
+        assert!(stored < 20_000, "the map never stopped growing");
+    };
+    assert!(matches!(refused, StoreError::Failed(_)), "{refused}");
+    // What is stored can be read, also what is in the database.
+    for at in [1, stored / 2, stored - 1] {
+        let filter = format!(r#"{{"since":{at},"until":{at}}}"#);
+        assert_eq!(read(&store, &filter).len(), 1, "{at}");
+    }
+    assert!(!store.stats().broken);
+    rustix::process::setrlimit(Resource::As, limit).unwrap();
+    eventually("address space", || {
+        try_write(&store, &[large(stored)]).is_ok()
+    });
+    store.flush().unwrap();
+    assert_eq!(store.info().unwrap().events, stored + 1);
+    assert_eq!(read(&store, "{}").len() as u64, stored + 1);
+    println!("stored {stored}");
+}
+
+#[test]
+fn a_map_that_cannot_grow_refuses_writes_and_goes_on_once_it_can() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "tests::full::child_without_address_space",
+            "--ignored",
+            "--nocapture",
+        ])
+        .env(DIR, dir.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{}: {text}\n{errors}",
+        output.status
+    );
+    assert!(text.contains("stored "), "{text}");
 }
 
 /// Takes all the room that is left.

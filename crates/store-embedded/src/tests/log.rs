@@ -6,12 +6,13 @@ use heliograph_protocol::Event;
 use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, proptest};
 
 use super::note;
+use crate::disk::Disk;
 use crate::log::{LogWriter, SegmentEnd, parse_segment, read_segment, segments};
 
 #[test]
 fn records_come_back_in_order_over_segments() {
     let dir = tempfile::tempdir().unwrap();
-    let mut log = LogWriter::create(dir.path(), 7, true).unwrap();
+    let mut log = LogWriter::create(&Disk::default(), dir.path(), 7, true).unwrap();
     let events: Vec<Arc<Event>> = (0..6).map(|n| note(n, 1)).collect();
     log.append(&events[..2]).unwrap();
     log.append(&events[2..3]).unwrap();
@@ -30,7 +31,7 @@ fn records_come_back_in_order_over_segments() {
 #[test]
 fn an_older_segment_in_the_place_of_a_newer_is_damage() {
     let dir = tempfile::tempdir().unwrap();
-    let mut log = LogWriter::create(dir.path(), 1, true).unwrap();
+    let mut log = LogWriter::create(&Disk::default(), dir.path(), 1, true).unwrap();
     log.append(&[note(1, 1)]).unwrap();
     let bytes = std::fs::read(crate::log::segment_path(dir.path(), 1)).unwrap();
     assert!(parse_segment(&bytes, 2).events.is_empty());
@@ -38,7 +39,7 @@ fn an_older_segment_in_the_place_of_a_newer_is_damage() {
 
 fn good() -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
-    let mut log = LogWriter::create(dir.path(), 1, true).unwrap();
+    let mut log = LogWriter::create(&Disk::default(), dir.path(), 1, true).unwrap();
     for n in 0..3 {
         log.append(&[note(n, 1)]).unwrap();
     }
