@@ -4,9 +4,11 @@ use std::time::Duration;
 
 pub mod client;
 pub mod frame;
+pub mod history;
 pub mod http;
 pub mod keys;
 pub mod process;
+pub mod random;
 pub mod reply;
 pub mod tool;
 pub mod vectors;

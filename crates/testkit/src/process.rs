@@ -353,6 +353,26 @@ impl Relay {
         kill_id(self.child.id(), signal);
     }
 
+    /// Makes it stand still (SIGSTOP) until [`Relay::resume`].
+    ///
+    /// # Panics
+    ///
+    /// If it is gone already.
+    #[track_caller]
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on (SIGCONT).
+    ///
+    /// # Panics
+    ///
+    /// If it is gone already.
+    #[track_caller]
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// Asks it to stop (SIGTERM).
     ///
     /// # Panics

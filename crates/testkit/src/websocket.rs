@@ -165,17 +165,34 @@ impl WebSocket {
         Self::upgrade(socket.into(), address, &Handshake::default())
     }
 
-    fn upgrade(mut stream: TcpStream, address: SocketAddr, handshake: &Handshake) -> Self {
-        stream.set_nodelay(true).expect("an open socket");
-        stream
-            .set_write_timeout(Some(PATIENCE))
-            .expect("a timeout above zero");
-        stream
-            .set_read_timeout(Some(PATIENCE))
-            .expect("a timeout above zero");
-        stream
-            .write_all(handshake.request(address).as_bytes())
-            .expect("the relay reads");
+    /// Connects and upgrades, each step within `patience`.
+    ///
+    /// # Errors
+    ///
+    /// What the network said, or what the relay answered instead of an upgrade.
+    pub fn try_connect(address: SocketAddr, patience: Duration) -> Result<Self, String> {
+        let stream = TcpStream::connect_timeout(&address, patience);
+        let stream = stream.map_err(|error| format!("connect: {error}"))?;
+        Self::try_upgrade(stream, address, &Handshake::default(), patience)
+    }
+
+    fn upgrade(stream: TcpStream, address: SocketAddr, handshake: &Handshake) -> Self {
+        Self::try_upgrade(stream, address, handshake, PATIENCE)
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn try_upgrade(
+        mut stream: TcpStream,
+        address: SocketAddr,
+        handshake: &Handshake,
+        patience: Duration,
+    ) -> Result<Self, String> {
+        let socket = |error: io::Error| format!("handshake: {error}");
+        stream.set_nodelay(true).map_err(socket)?;
+        stream.set_write_timeout(Some(PATIENCE)).map_err(socket)?;
+        stream.set_read_timeout(Some(patience)).map_err(socket)?;
+        let request = handshake.request(address);
+        stream.write_all(request.as_bytes()).map_err(socket)?;
         let mut buffer = Vec::new();
         let end = loop {
             if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -184,34 +201,31 @@ impl WebSocket {
             let mut chunk = [0; 4096];
             match stream.read(&mut chunk) {
                 Ok(read) if read > 0 => buffer.extend_from_slice(&chunk[..read]),
-                other => panic!(
-                    "handshake: {other:?} {:?}",
-                    String::from_utf8_lossy(&buffer)
-                ),
+                other => {
+                    let so_far = String::from_utf8_lossy(&buffer);
+                    return Err(format!("handshake: {other:?} {so_far:?}"));
+                }
             }
         };
         let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
         buffer.drain(..end + 4);
-        let Some(response) = Response::head(&head) else {
-            panic!("not HTTP: {head}")
-        };
-        assert_eq!(response.status, 101, "handshake refused: {head}");
-        assert_eq!(
-            response.header("sec-websocket-accept"),
-            Some(&*accept_key()),
-            "{head}"
-        );
+        let response = Response::head(&head).ok_or_else(|| format!("not HTTP: {head}"))?;
+        if response.status != 101 {
+            return Err(format!("handshake refused: {head}"));
+        }
+        if response.header("sec-websocket-accept") != Some(&*accept_key()) {
+            return Err(format!("wrong accept key: {head}"));
+        }
         let compression = response.header("sec-websocket-extensions").is_some();
-        let (lines, fragments) = (VecDeque::new(), None);
-        Self {
+        Ok(Self {
             stream,
             address,
             buffer,
-            fragments,
+            fragments: None,
             compression,
-            lines,
+            lines: VecDeque::new(),
             response,
-        }
+        })
     }
 
     /// Where the relay listens.
