@@ -4,30 +4,37 @@
 //! servers. What it made on servers that were there before is removed when it is dropped.
 
 mod cleanup;
+mod ground;
+mod links;
 mod member;
+mod options;
 mod servers;
 
 use std::{
     ffi::OsString,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
     process::{Command, ExitStatus, Output, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+pub use links::{Links, Peer};
 pub use member::{Member, Role};
+pub use options::{ClusterOptions, Durability};
 pub use servers::{CqlServers, NatsServers};
 
 use crate::{
     Error, Storage,
-    cql::{Cassandra, CassandraOptions},
+    cql::Cassandra,
     directory::Directory,
     environment,
-    loopback::Block,
-    nats::{Nats, NatsOptions},
+    nats::Nats,
+    network::link::Link,
     process::{Launch, Process},
 };
+use ground::Ground;
+use links::Wiring;
 use member::Running;
 use servers::Servers;
 
@@ -37,90 +44,18 @@ const MIGRATE_PATIENCE: Duration = Duration::from_secs(180);
 /// Variables that a role would take for its configuration.
 const HIDDEN_VARIABLES: &str = "HELIOGRAPH_";
 
-/// What `OK true` promises, as the key `cluster.durability`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Durability {
-    /// The database took the event.
-    #[default]
-    Stored,
-    /// JetStream did; with a single NATS server too, which the configuration wants confirmed.
-    Quorum,
-}
-
-/// What to start.
-#[derive(Debug, Clone)]
-pub struct ClusterOptions {
-    /// The program `heliograph`.
-    pub binary: PathBuf,
-    /// How many of this role.
-    pub gateways: usize,
-    /// How many of this role.
-    pub matchers: usize,
-    /// How many of this role.
-    pub ingest: usize,
-    /// The bus.
-    pub nats: NatsServers,
-    /// The database.
-    pub cql: CqlServers,
-    /// What `OK true` promises.
-    pub durability: Durability,
-    /// A configuration file for all roles, below everything that is set here.
-    pub config: Option<PathBuf>,
-    /// Further keys for all roles, as `--set`; they win over those that the cluster sets itself.
-    pub settings: Vec<(String, String)>,
-}
-
-impl ClusterOptions {
-    /// Two of each role on one NATS server and one Cassandra node.
-    #[must_use]
-    pub fn new(binary: PathBuf) -> Self {
-        Self {
-            binary,
-            gateways: 2,
-            matchers: 2,
-            ingest: 2,
-            nats: NatsServers::Start(NatsOptions::default()),
-            cql: CqlServers::Cassandra(CassandraOptions::default()),
-            durability: Durability::default(),
-            config: None,
-            settings: Vec::new(),
-        }
-    }
-
-    /// Two of each role on the servers that this process shares ([`crate::nats::shared`],
-    /// [`crate::cql::shared`]).
-    ///
-    /// # Errors
-    ///
-    /// These servers can't be started.
-    pub fn on_shared(binary: PathBuf) -> Result<Self, Error> {
-        Ok(Self {
-            nats: NatsServers::Running(crate::nats::shared()?),
-            cql: CqlServers::Running(crate::cql::shared()?),
-            ..Self::new(binary)
-        })
-    }
-
-    fn count(&self, role: Role) -> usize {
-        match role {
-            Role::Gateway => self.gateways,
-            Role::Ingest => self.ingest,
-            Role::Matcher => self.matchers,
-        }
-    }
-}
-
 /// A running cluster; killed and removed on drop. Members are numbered from 0 in each role.
 #[derive(Debug)]
 pub struct Cluster {
     // In the order in which they are dropped: roles before servers, servers before their data.
     members: [Mutex<Vec<Running>>; 3],
+    wiring: Option<Wiring>,
     servers: Servers,
     name: String,
     binary: PathBuf,
     config: Option<PathBuf>,
     settings: Vec<(String, String)>,
-    block: Block,
+    ground: Ground,
     directory: Directory,
 }
 
@@ -135,18 +70,19 @@ impl Cluster {
             role.check_count(options.count(role))?;
         }
         let directory = Directory::create("cluster", Storage::Memory)?;
-        let block = Block::take()?;
-        let servers = Servers::start(&options.nats, &options.cql)?;
+        let ground = Ground::take(options.links)?;
+        let servers = Servers::start(options)?;
         // A letter first: it is the keyspace's name too.
         let name = format!("s{}", environment::unique());
         let cluster = Self {
             members: Default::default(),
-            settings: settings(&name, options, &servers, &block),
+            settings: options::settings(&name, options, &servers, &ground),
+            wiring: (options.links != Links::Direct).then(|| Wiring::new(&ground)),
             servers,
             name,
             binary: options.binary.clone(),
             config: options.config.clone(),
-            block,
+            ground,
             directory,
         };
         cluster.migrate()?;
@@ -202,7 +138,7 @@ impl Cluster {
     #[must_use]
     pub fn gateway(&self, number: usize) -> SocketAddr {
         Role::Gateway
-            .address(&self.block, number)
+            .address(&self.ground, number)
             .expect("a gateway has an address for clients")
     }
 
@@ -222,6 +158,12 @@ impl Cluster {
     #[must_use]
     pub fn output(&self, role: Role, number: usize) -> String {
         self.process(role, number).output()
+    }
+
+    /// How a member ended, if it has.
+    #[must_use]
+    pub fn ended(&self, role: Role, number: usize) -> Option<ExitStatus> {
+        self.process(role, number).ended()
     }
 
     /// SIGKILL.
@@ -255,7 +197,40 @@ impl Cluster {
     ///
     /// It doesn't start.
     pub fn restart_without_wait(&self, role: Role, number: usize) -> Result<(), Error> {
-        self.role(role)[number].program.restart()
+        self.role(role)[number].program.restart()?;
+        self.note_start(role, number);
+        Ok(())
+    }
+
+    /// As [`restart_without_wait`](Self::restart_without_wait), with variables that it has in this
+    /// run alone.
+    ///
+    /// # Errors
+    ///
+    /// It doesn't start.
+    pub fn restart_with(
+        &self,
+        role: Role,
+        number: usize,
+        variables: &[(&str, &str)],
+    ) -> Result<(), Error> {
+        self.role(role)[number].program.restart_with(variables)?;
+        self.note_start(role, number);
+        Ok(())
+    }
+
+    /// Waits until a member has ended by itself, and says how.
+    ///
+    /// # Errors
+    ///
+    /// It runs on after `patience`.
+    pub fn wait_for_end(
+        &self,
+        role: Role,
+        number: usize,
+        patience: Duration,
+    ) -> Result<ExitStatus, Error> {
+        self.process(role, number).wait_for_end(patience)
     }
 
     /// Waits until a member says that it is ready, for two minutes at most.
@@ -287,6 +262,53 @@ impl Cluster {
     /// SIGCONT.
     pub fn resume(&self, role: Role, number: usize) {
         self.process(role, number).resume();
+    }
+
+    /// The way of a member to a server or from a gateway to a matcher, for faults.
+    ///
+    /// # Panics
+    ///
+    /// If links are direct.
+    #[must_use]
+    pub fn link(&self, role: Role, number: usize, peer: Peer) -> Arc<Link> {
+        let wiring = self.wiring.as_ref();
+        let wiring = wiring.expect("a cluster whose links are not direct");
+        wiring.link((role, number, peer))
+    }
+
+    /// Whether members have network namespaces of their own.
+    #[must_use]
+    pub fn has_namespaces(&self) -> bool {
+        self.ground.network().is_some()
+    }
+
+    /// Cuts a member off from servers and other members without a word; clients still reach it.
+    ///
+    /// # Errors
+    ///
+    /// Links are direct, or the system refuses it.
+    pub fn isolate(&self, role: Role, number: usize) -> Result<(), Error> {
+        if let Some(network) = self.ground.network() {
+            return network.unplug(role.host(number));
+        }
+        self.links_of(role, number)?
+            .iter()
+            .for_each(|link| link.silence());
+        Ok(())
+    }
+
+    /// Ends [`isolate`](Self::isolate), and every other fault of the member's links.
+    ///
+    /// # Errors
+    ///
+    /// As [`isolate`](Self::isolate).
+    pub fn rejoin(&self, role: Role, number: usize) -> Result<(), Error> {
+        let links = self.links_of(role, number)?;
+        links.iter().for_each(|link| link.heal());
+        if let Some(network) = self.ground.network() {
+            return network.plug(role.host(number));
+        }
+        Ok(())
     }
 
     /// The NATS servers, if this cluster started them.
@@ -365,6 +387,12 @@ impl Cluster {
         Ok(ended)
     }
 
+    fn links_of(&self, role: Role, number: usize) -> Result<Vec<Arc<Link>>, Error> {
+        let wiring = self.wiring.as_ref();
+        let wiring = wiring.ok_or_else(|| Error::Options("links are direct".to_owned()))?;
+        Ok(wiring.links_of(role, number))
+    }
+
     fn migrate(&self) -> Result<(), Error> {
         let launch = self.launch_of("migrate", "migrate".to_owned(), &[]);
         let process = Process::start(&launch)?;
@@ -384,10 +412,29 @@ impl Cluster {
         let mut members = self.role(role);
         let number = members.len();
         role.check_count(number + 1)?;
-        let own = role.settings(&self.block, number);
+        let mut own = role.settings(&self.ground, number);
+        if let Some(wiring) = &self.wiring {
+            own.extend(wiring.settings((role, number), &self.ground, &self.servers)?);
+        }
         let launch = self.launch_of(role.subcommand(), role.name(number), &own);
-        members.push(Running::start(role, number, &self.block, launch)?);
+        let nodes = self.servers.contact_points();
+        let nodes = nodes
+            .iter()
+            .filter_map(|node| Some(node.parse::<SocketAddr>().ok()?.ip()));
+        let nodes: Vec<IpAddr> = nodes.filter(IpAddr::is_loopback).collect();
+        let launch = self.ground.place(role.host(number), &nodes, launch)?;
+        members.push(Running::start(role, number, &self.ground, launch)?);
+        drop(members);
+        self.note_start(role, number);
         Ok(number)
+    }
+
+    fn note_start(&self, role: Role, number: usize) {
+        if role == Role::Gateway
+            && let Some(wiring) = &self.wiring
+        {
+            wiring.gateway_started(number, self.member(role, number).pid);
+        }
     }
 
     fn launch_of(&self, subcommand: &str, name: String, own: &[(String, String)]) -> Launch {
@@ -434,54 +481,4 @@ impl Drop for Cluster {
         }
         cleanup::forget(&self.servers, &self.name);
     }
-}
-
-/// The keys that all roles share.
-fn settings(
-    name: &str,
-    options: &ClusterOptions,
-    servers: &Servers,
-    block: &Block,
-) -> Vec<(String, String)> {
-    let urls: Vec<String> = (0..Role::MEMBERS_MAX)
-        .filter_map(|number| Role::Gateway.url(block, number))
-        .collect();
-    let durability = match options.durability {
-        Durability::Stored => "stored",
-        Durability::Quorum => "quorum",
-    };
-    let own = [
-        ("cluster.name", name.to_owned()),
-        ("cluster.durability", durability.to_owned()),
-        ("nats.servers", servers.nats_urls().join(",")),
-        ("nats.replicas", copies(servers.nats_urls().len())),
-        ("scylla.nodes", servers.contact_points().join(",")),
-        ("scylla.keyspace", name.to_owned()),
-        (
-            "scylla.replication_factor",
-            copies(servers.contact_points().len()),
-        ),
-        // Every gateway serves every client, so each answers to the URLs of all.
-        ("relay.url", urls.join(",")),
-        ("log.format", "text".to_owned()),
-    ];
-    let given = |key: &str| options.settings.iter().any(|(given, _)| given == key);
-    let mut settings: Vec<(String, String)> = own
-        .into_iter()
-        .filter(|(key, _)| !given(key))
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect();
-    settings.extend(options.settings.iter().cloned());
-    let single = settings
-        .iter()
-        .any(|(key, value)| key == "nats.replicas" && value != "3");
-    if options.durability == Durability::Quorum && single && !given("cluster.durability_unsafe") {
-        settings.push(("cluster.durability_unsafe".to_owned(), "true".to_owned()));
-    }
-    settings
-}
-
-/// As many copies as there are servers, three at most; two would be no better than one.
-fn copies(servers: usize) -> String {
-    if servers < 3 { "1" } else { "3" }.to_owned()
 }

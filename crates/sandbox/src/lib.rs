@@ -16,6 +16,7 @@ pub mod http;
 mod install;
 mod loopback;
 pub mod nats;
+pub mod network;
 pub mod process;
 mod program;
 pub mod tools;

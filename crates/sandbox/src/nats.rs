@@ -27,6 +27,8 @@ pub struct NatsOptions {
     pub sync_always: bool,
     /// Where the streams are.
     pub storage: Storage,
+    /// Whether clients are told of the other nodes' addresses.
+    pub advertise: bool,
     /// What streams in memory may reserve on each node, in MiB. Streams reserve the size that they
     /// may grow to, so it is far more than they ever take, and than there is.
     pub memory_mib: u32,
@@ -40,6 +42,7 @@ impl Default for NatsOptions {
             nodes: 1,
             sync_always: false,
             storage: Storage::Memory,
+            advertise: true,
             memory_mib: 65_536,
             file_mib: 16_777_216,
         }
@@ -232,8 +235,9 @@ fn configure(number: u8, options: &NatsOptions, block: &Block) -> String {
             .collect();
         writeln!(
             text,
-            "cluster {{ name: sandbox, listen: \"{}\", pool_size: 1, routes: [ {} ] }}",
+            "cluster {{ name: sandbox, listen: \"{}\", pool_size: 1, no_advertise: {}, routes: [ {} ] }}",
             block.address(number, ROUTE_PORT),
+            !options.advertise,
             routes.join(", "),
         )
         .expect("a string takes everything");

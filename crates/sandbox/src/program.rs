@@ -41,9 +41,22 @@ impl Program {
     ///
     /// As [`Process::start`].
     pub(crate) fn restart(&self) -> Result<(), Error> {
+        self.restart_with(&[])
+    }
+
+    /// The same with further variables, for this run alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Process::start`].
+    pub(crate) fn restart_with(&self, variables: &[(&str, &str)]) -> Result<(), Error> {
+        let mut launch = self.launch.clone();
+        let more = variables.iter();
+        let more = more.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        launch.variables.extend(more);
         let mut process = self.lock();
         process.kill();
-        *process = Arc::new(Process::start(&self.launch)?);
+        *process = Arc::new(Process::start(&launch)?);
         Ok(())
     }
 

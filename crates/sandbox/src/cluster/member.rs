@@ -1,8 +1,12 @@
 //! One role of a cluster as a child process.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
-use crate::{Error, loopback::Block, process::Launch, program::Program};
+use super::ground::Ground;
+use crate::{Error, process::Launch, program::Program};
 
 /// Time until a role is ready: a matcher may have to read what is stored first.
 pub(super) const READY_PATIENCE: Duration = Duration::from_secs(120);
@@ -17,7 +21,7 @@ const ADMIN_PORT: u16 = 7778;
 const MATCHER_PORT: u16 = 7779;
 
 /// What a member does. The order is the one they are started in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Stores events.
     Ingest,
@@ -73,45 +77,57 @@ impl Role {
     }
 
     /// The last part of its address.
-    fn host(self, number: usize) -> u8 {
-        let first = match self {
+    pub(super) fn host(self, number: usize) -> u8 {
+        self.first_host() + u8::try_from(number).unwrap_or(u8::MAX).min(49)
+    }
+
+    /// The member of this role that has such an address.
+    pub(super) fn number_at(self, address: SocketAddr) -> Option<usize> {
+        let IpAddr::V4(ip) = address.ip() else {
+            return None;
+        };
+        let number = ip.octets()[3].checked_sub(self.first_host())?;
+        Some(usize::from(number)).filter(|number| *number < Self::MEMBERS_MAX)
+    }
+
+    fn first_host(self) -> u8 {
+        match self {
             Self::Ingest => 150,
             Self::Matcher => 100,
             Self::Gateway => 10,
-        };
-        first + u8::try_from(number).unwrap_or(u8::MAX).min(49)
+        }
     }
 
     /// Where others connect to it, if anybody does.
-    pub(super) fn address(self, block: &Block, number: usize) -> Option<SocketAddr> {
-        let port = match self {
-            Self::Ingest => return None,
-            Self::Matcher => MATCHER_PORT,
-            Self::Gateway => GATEWAY_PORT,
-        };
-        Some(block.address(self.host(number), port))
+    pub(super) fn address(self, ground: &Ground, number: usize) -> Option<SocketAddr> {
+        let host = self.host(number);
+        match self {
+            Self::Ingest => None,
+            Self::Matcher => Some(ground.back(host, MATCHER_PORT)),
+            Self::Gateway => Some(ground.front(host, GATEWAY_PORT)),
+        }
     }
 
-    fn admin(self, block: &Block, number: usize) -> SocketAddr {
-        block.address(self.host(number), ADMIN_PORT)
+    fn admin(self, ground: &Ground, number: usize) -> SocketAddr {
+        ground.front(self.host(number), ADMIN_PORT)
     }
 
-    pub(super) fn url(self, block: &Block, number: usize) -> Option<String> {
+    pub(super) fn url(self, ground: &Ground, number: usize) -> Option<String> {
         let scheme = if self == Self::Gateway { "ws" } else { "http" };
-        let address = self.address(block, number)?;
+        let address = self.address(ground, number)?;
         Some(format!("{scheme}://{address}"))
     }
 
     /// The keys that it doesn't share with the others.
-    pub(super) fn settings(self, block: &Block, number: usize) -> Vec<(String, String)> {
+    pub(super) fn settings(self, ground: &Ground, number: usize) -> Vec<(String, String)> {
         let mut settings = vec![
             ("cluster.node".to_owned(), self.name(number)),
             (
                 "admin.listen".to_owned(),
-                self.admin(block, number).to_string(),
+                self.admin(ground, number).to_string(),
             ),
         ];
-        if let Some(address) = self.address(block, number) {
+        if let Some(address) = self.address(ground, number) {
             settings.push((format!("{}.listen", self.subcommand()), address.to_string()));
         }
         settings
@@ -131,13 +147,13 @@ impl Running {
     pub(super) fn start(
         role: Role,
         number: usize,
-        block: &Block,
+        ground: &Ground,
         launch: Launch,
     ) -> Result<Self, Error> {
         Ok(Self {
             name: role.name(number),
-            url: role.url(block, number),
-            admin: role.admin(block, number),
+            url: role.url(ground, number),
+            admin: role.admin(ground, number),
             program: Program::start(launch)?,
         })
     }

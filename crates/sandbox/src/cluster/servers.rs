@@ -1,5 +1,6 @@
 //! The servers below a cluster: started for it, or there already.
 
+use super::{ClusterOptions, Links};
 use crate::{
     Error,
     cql::{Cassandra, CassandraOptions, Scylla, ScyllaOptions},
@@ -47,15 +48,20 @@ enum CqlState {
 }
 
 impl Servers {
-    pub(super) fn start(nats: &NatsServers, cql: &CqlServers) -> Result<Self, Error> {
+    pub(super) fn start(options: &ClusterOptions) -> Result<Self, Error> {
+        let is_proxied = options.links != Links::Direct;
         // The database first: it takes longest and is what may be missing.
-        let cql = match cql {
+        let cql = match &options.cql {
             CqlServers::Cassandra(options) => CqlState::Cassandra(Cassandra::start(options)?),
             CqlServers::Scylla(options) => CqlState::Scylla(Scylla::start(options)?),
             CqlServers::Running(contact_points) => CqlState::Others(contact_points.clone()),
         };
-        let nats = match nats {
-            NatsServers::Start(options) => NatsState::Own(Nats::start(options)?),
+        let nats = match &options.nats {
+            NatsServers::Start(nats) => NatsState::Own(Nats::start(&NatsOptions {
+                // Clients would go past their proxies.
+                advertise: nats.advertise && !is_proxied,
+                ..nats.clone()
+            })?),
             NatsServers::Running(urls) => NatsState::Others(urls.clone()),
         };
         Ok(Self { nats, cql })

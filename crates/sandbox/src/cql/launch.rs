@@ -48,17 +48,15 @@ const EXPORTED: [&str; 7] = [
     "java.sql/java.sql",
 ];
 
-/// Properties that make a node quick: no waiting for peers that a test hasn't, no sync of its
-/// system tables, none of the schema's. Without a JMX port there is no JMX.
-const PROPERTIES: [&str; 10] = [
+/// Properties that make a node quick: no waiting for peers that a test hasn't. Without a JMX port
+/// there is no JMX.
+const PROPERTIES: [&str; 8] = [
     "jdk.attach.allowAttachSelf=true",
     "java.net.preferIPv4Stack=true",
     "cassandra-foreground=yes",
     "cassandra.skip_wait_for_gossip_to_settle=0",
     "cassandra.superuser_setup_delay_ms=0",
     "cassandra.consistent.rangemovement=false",
-    "cassandra.unsafesystem=true",
-    "cassandra.test.flush_local_schema_changes=false",
     "cassandra.config=file:cassandra.yaml",
     "logback.configurationFile=logback.xml",
 ];
@@ -180,6 +178,12 @@ fn arguments(
         arguments.extend(["--add-exports".to_owned(), format!("{package}=ALL-UNNAMED")]);
     }
     arguments.extend(PROPERTIES.map(|property| format!("-D{property}")));
+    // Else no sync of system tables, those of the schema among them.
+    let sync = options.schema_stays;
+    arguments.push(format!("-Dcassandra.unsafesystem={}", !sync));
+    arguments.push(format!(
+        "-Dcassandra.test.flush_local_schema_changes={sync}"
+    ));
     // How long a joining node waits to hear from others: there are none, or they are near.
     let delay = if options.nodes == 1 { 1 } else { 2_000 };
     arguments.push(format!("-Dcassandra.ring_delay_ms={delay}"));
