@@ -160,12 +160,12 @@ impl<S: EventStore> Recent<S> {
         applied
     }
 
-    /// Takes in an event that was stored already when it was written once more, by a worker that
-    /// doesn't know whether the first one has announced it. [`Applied::New`] only for an event above
-    /// the floor that isn't here: whatever lies below is found in the archive, and its own
-    /// announcement is still to come or long past.
-    pub fn apply_again(&self, event: &Arc<Event>) -> Applied {
-        self.shared.state.write().apply_again(event)
+    /// Takes in an event that was stored long before it was written once more. From here on it is seen,
+    /// if it wasn't; it is never to be delivered for this: only what the stream announces as new is,
+    /// so that all who follow the stream deliver it at the same place, whatever they have read from
+    /// the archive.
+    pub fn take_again(&self, event: &Arc<Event>) {
+        self.shared.state.write().take_again(event);
     }
 
     /// Whether something that beats this event has been seen lately: a deletion, a request to

@@ -46,7 +46,7 @@ pub(crate) struct State {
     /// Who won an address, where the winner isn't in the index.
     seats: Lately<Key, Seat>,
     passed: Lately<EventId, ()>,
-    /// What the warm-up read that was stored just before: the stream may still announce it.
+    /// What is here and was stored just before: the stream may still announce it.
     fresh: Lately<EventId, ()>,
 }
 
@@ -114,8 +114,9 @@ impl State {
             evictions: 0,
             warm: Warm::Reading(None),
             removals: 0,
-            guards: Lately::new(options.remembered_max),
-            seats: Lately::new(options.remembered_max),
+            // At least what is being done.
+            guards: Lately::new(options.remembered_max.max(1)),
+            seats: Lately::new(options.remembered_max.max(1)),
             passed: Lately::new(PASSED_MAX),
             fresh: Lately::new(FRESH_MAX),
         }
@@ -218,13 +219,15 @@ impl State {
         );
     }
 
-    /// Merges an event that the archive had already when it was written again: new here only if
-    /// the index would know it had it been announced.
-    pub(crate) fn apply_again(&mut self, event: &Arc<Event>) -> Applied {
+    /// Takes in an event that the archive had already when it was written again, without taking that
+    /// for its announcement.
+    pub(crate) fn take_again(&mut self, event: &Arc<Event>) {
         if self.index.find(event.id()).is_some() || !self.covers(event.created_at()) {
-            return Applied::Known;
+            return;
         }
-        self.apply(event, true)
+        if self.apply(event, false) == Applied::New {
+            self.note_fresh(event.id());
+        }
     }
 
     /// Whether something that beats this event has been seen: a guard, or a better version.
@@ -236,12 +239,12 @@ impl State {
         seat.is_some_and(|seat| seat.position < event.position()) || self.guarded(event).is_some()
     }
 
-    /// Notes that the archive has shown an event so new that it may not have been announced.
+    /// Notes an event that is here and may not have been announced.
     pub(crate) fn note_fresh(&mut self, id: &EventId) {
         self.fresh.put(*id, ());
     }
 
-    /// Those of `events` that came from the archive lately and are still to be announced.
+    /// Those of `events` that were stored lately and are still to be announced.
     pub(crate) fn fresh(&self, events: &[Arc<Event>]) -> Vec<EventId> {
         if self.fresh.len() == 0 {
             return Vec::new();
@@ -394,27 +397,31 @@ impl State {
     fn add_guards(&mut self, event: &Event) {
         match rules::effect(event, &self.relay_urls) {
             Effect::None => {}
+            // Each target as soon as its guard is there: a request may name more than is remembered.
             Effect::Delete(targets) => {
-                let mut named = Vec::new();
                 for id in &targets.ids {
                     let key = self.index.hashes().deleted(event.pubkey(), id);
                     self.raise(key, Timestamp::MAX);
-                    named.extend(self.index.find(id));
+                    self.forget_guarded(self.index.find(id));
                 }
                 for address in &targets.addresses {
                     let key = self.index.address_key(address);
                     self.raise(key, event.created_at());
-                    named.extend(self.index.find_address(key));
+                    self.forget_guarded(self.index.find_address(key));
                 }
-                named.sort_unstable();
-                named.dedup();
-                named.retain(|slot| self.is_guarded(*slot));
-                named.into_iter().for_each(|slot| self.forget(slot));
             }
             Effect::Vanish => {
                 let key = self.index.hashes().vanished(event.pubkey());
                 self.raise(key, event.created_at());
             }
+        }
+    }
+
+    fn forget_guarded(&mut self, slot: Option<Slot>) {
+        if let Some(slot) = slot
+            && self.is_guarded(slot)
+        {
+            self.forget(slot);
         }
     }
 

@@ -7,7 +7,7 @@ use heliograph_protocol::{Event, EventId, Outcome};
 use heliograph_recent::{Recent, RecentOptions, RecentScan};
 use heliograph_store::{
     EventStore, MemoryStore, Page, Scan, ScanRequest, StoreError,
-    conformance::{Backend, relay_urls},
+    conformance::{Backend, Effort, relay_urls},
 };
 
 fn block_on<F: Future>(future: F) -> F::Output {
@@ -85,6 +85,14 @@ impl Scan for WarmingScan {
 impl Backend for Small {
     type Store = Warming;
     type Handle = Box<Warming>;
+
+    /// There are many of these suites.
+    fn effort(&self) -> Effort {
+        Effort {
+            orders: 40,
+            ..Effort::default()
+        }
+    }
 
     async fn open(&self) -> Box<Warming> {
         let options = RecentOptions {

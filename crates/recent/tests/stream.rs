@@ -157,6 +157,23 @@ fn an_event_after_its_deletion_is_lost() {
     assert_eq!(recent.apply(&events), [Applied::New, Applied::Lost]);
 }
 
+/// Seed 20 of the model: the guards of a request pushed each other out before its targets went.
+#[test]
+fn a_request_that_names_more_than_is_remembered_removes_it_all() {
+    let options = RecentOptions {
+        remembered_max: 1,
+        ..ROOMY
+    };
+    let recent = filled(options, &[]);
+    let notes: Vec<_> = (0..5).map(|at| note(1, at)).collect();
+    let ids: Vec<_> = notes.iter().map(|note| note.id().to_hex()).collect();
+    let tags: Vec<_> = ids.iter().map(|id| ["e", id.as_str()]).collect();
+    let tags: Vec<&[&str]> = tags.iter().map(<[&str; 2]>::as_slice).collect();
+    recent.apply(&notes);
+    apply(&recent, &event(1, 20, 5, &tags, ""));
+    assert_eq!(recent.stats().events, 1, "the request alone");
+}
+
 #[test]
 fn a_foreign_deletion_loses_nothing() {
     let recent = filled(ROOMY, &[]);

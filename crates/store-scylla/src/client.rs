@@ -131,10 +131,6 @@ impl Client {
         session: Session,
         options: &ScyllaOptions,
     ) -> Result<Self, ConnectError> {
-        session
-            .use_keyspace(&options.keyspace, false)
-            .await
-            .map_err(|error| ConnectError::Connect(error.to_string()))?;
         let speculative = SimpleSpeculativeExecutionPolicy {
             max_retry_count: 1,
             retry_interval: options.speculative_delay,
@@ -148,7 +144,8 @@ impl Client {
             .request_timeout(Some(options.write_timeout))
             .build()
             .into_handle_with_label("ingest".to_owned());
-        let statements = Statements::prepare(&session, &queries, &writes).await?;
+        let statements =
+            Statements::prepare(&session, &options.keyspace, &queries, &writes).await?;
         options.metrics.connected(session.get_metrics());
         Ok(Self {
             session,
@@ -228,7 +225,7 @@ impl Client {
         let mut tries = 0;
         loop {
             #[cfg(test)]
-            self.stop.pass(op)?;
+            self.stop.pass(op).await?;
             self.metrics.statement(op);
             match send().await {
                 Ok(result) => return Ok(result),

@@ -38,6 +38,7 @@ pub(crate) struct Core {
     pub relay_urls: RelayUrls,
     pub ladder: Ladder,
     pub removal_time: Duration,
+    pub fresh_window: Duration,
     pub begun: Begun,
     flights: Flights<EventId, Option<Stored>>,
 }
@@ -71,13 +72,14 @@ impl Core {
         client: Client,
         relay_urls: RelayUrls,
         buckets: BucketOptions,
-        removal_time: Duration,
+        [removal_time, fresh_window]: [Duration; 2],
     ) -> Self {
         Self {
             client,
             relay_urls,
             ladder: Ladder::new(buckets),
             removal_time,
+            fresh_window,
             begun: Begun::default(),
             flights: Flights::default(),
         }

@@ -68,6 +68,11 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// Whether the same may work in a moment.
+    pub(crate) const fn passes(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::Statement { .. })
+    }
+
     pub(crate) fn statement(
         doing: impl Into<String>,
     ) -> impl FnOnce(scylla::errors::ExecutionError) -> Self {

@@ -9,7 +9,7 @@ use scylla::{
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    ConnectError, Replication, ScyllaOptions, client,
+    ConnectError, Consistency, Replication, ScyllaOptions, client, replication,
     schema::{MIGRATIONS, Migration, SCHEMA_VERSION},
 };
 
@@ -144,6 +144,27 @@ pub(crate) async fn require_current(
         }),
         _ => Err(newer(options, found)),
     }
+}
+
+/// Says at the start what nobody would notice until two writers have missed each other.
+pub(crate) async fn warn_of_datacenters(
+    session: &Session,
+    options: &ScyllaOptions,
+) -> Result<(), ConnectError> {
+    if options.consistency != Consistency::LocalQuorum {
+        return Ok(());
+    }
+    let found = current_replication(session, &options.keyspace).await?;
+    let datacenters = found.as_ref().map_or(0, replication::datacenters);
+    if datacenters > 1 {
+        tracing::warn!(
+            keyspace = options.keyspace,
+            datacenters,
+            "rows are kept in several datacenters and a quorum of one is asked: run ingest workers \
+             in one datacenter only, or set scylla.consistency to quorum"
+        );
+    }
+    Ok(())
 }
 
 fn newer(options: &ScyllaOptions, found: u32) -> ConnectError {

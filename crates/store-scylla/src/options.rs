@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use heliograph_policy::RelayUrls;
 
-use crate::Metrics;
+use crate::{FRESH_WINDOW, Metrics};
 
 /// How many replicas answer before a statement counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -56,6 +56,9 @@ pub struct ScyllaOptions {
     pub relay_urls: RelayUrls,
     /// Time for a connection to a node.
     pub connect_timeout: Duration,
+    /// Time over which the store tries to connect again, while nodes don't answer: one of several
+    /// may just have died, and the others not know it yet.
+    pub start_patience: Duration,
     /// Time for one statement that writes, retries of the driver included.
     pub write_timeout: Duration,
     /// Time for one statement that reads, retries of the driver included.
@@ -69,6 +72,10 @@ pub struct ScyllaOptions {
     pub write_concurrency: usize,
     /// Statements of queries under way at most; further ones wait.
     pub read_concurrency: usize,
+    /// How long an event counts as fresh after it was stored ([`Page::fresh`]).
+    ///
+    /// [`Page::fresh`]: heliograph_store::Page
+    pub fresh_window: Duration,
     /// Time that one write spends on removing what a request to vanish reaches. What is left is
     /// noted and done by [`ScyllaStore::sweep`](crate::ScyllaStore::sweep).
     pub removal_time: Duration,
@@ -135,12 +142,14 @@ impl ScyllaOptions {
             consistency: Consistency::default(),
             relay_urls: RelayUrls::default(),
             connect_timeout: Duration::from_secs(5),
+            start_patience: Duration::from_secs(30),
             write_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(3),
             speculative_delay: Duration::from_millis(100),
             write_retries: 4,
             write_concurrency: 256,
             read_concurrency: 256,
+            fresh_window: FRESH_WINDOW,
             removal_time: Duration::from_secs(2),
             buckets: BucketOptions::default(),
             metrics: Metrics::default(),

@@ -80,6 +80,15 @@ impl Replication {
     }
 }
 
+/// In how many datacenters a keyspace has copies, as the database describes it; 1 where it doesn't
+/// tell them apart.
+pub(crate) fn datacenters(found: &BTreeMap<String, String>) -> usize {
+    let names = found
+        .iter()
+        .filter(|(name, copies)| *name != "class" && copies.as_str() != "0");
+    names.count()
+}
+
 fn no_copies() -> ConnectError {
     ConnectError::Option("replication needs at least one copy in each datacenter".to_owned())
 }
@@ -121,6 +130,25 @@ mod tests {
         ] {
             assert!(bad.cql().is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn datacenters_with_copies_are_counted() {
+        let found = |pairs: &[(&str, &str)]| {
+            let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            datacenters(&pairs.iter().map(owned).collect())
+        };
+        assert_eq!(
+            found(&[("class", "SimpleStrategy"), ("replication_factor", "3")]),
+            1
+        );
+        let class = (
+            "class",
+            "org.apache.cassandra.locator.NetworkTopologyStrategy",
+        );
+        assert_eq!(found(&[class, ("dc1", "3")]), 1);
+        assert_eq!(found(&[class, ("dc1", "3"), ("dc2", "0")]), 1);
+        assert_eq!(found(&[class, ("dc1", "3"), ("dc2", "1")]), 2);
     }
 
     #[test]

@@ -154,7 +154,7 @@ impl Scan for ScyllaScan {
         self.reading = false;
         let count = rows.min(self.ready.len());
         let taken: Vec<Stored> = self.ready.drain(..count).collect();
-        let since = Timestamp::now().minus(FRESH_WINDOW.as_secs());
+        let since = Timestamp::now().minus(self.core.fresh_window.as_secs());
         let fresh = taken.iter().filter(|stored| stored.stored_at >= since);
         Ok(Page {
             fresh: fresh.map(|stored| *stored.event.id()).collect(),

@@ -157,6 +157,18 @@ impl Op {
         }
     }
 
+    /// The text with its table named in full. With `USE` the meaning of a statement would hang on
+    /// its connection; Cassandra warns of that.
+    fn text_in(self, keyspace: &str, path: Path) -> String {
+        let text = self.path_text(path);
+        let table = ["FROM ", "INTO ", "UPDATE "]
+            .iter()
+            .find_map(|word| text.find(word).map(|at| at + word.len()))
+            .expect("every statement names a table");
+        let (before, after) = text.split_at(table);
+        format!("{before}{keyspace}.{after}")
+    }
+
     const fn per_path(self) -> bool {
         matches!(self, Self::IndexPage | Self::IndexPut | Self::IndexDelete)
     }
@@ -171,20 +183,21 @@ impl Statements {
     /// need for the other.
     pub(crate) async fn prepare(
         session: &Session,
+        keyspace: &str,
         queries: &ExecutionProfileHandle,
         writes: &ExecutionProfileHandle,
     ) -> Result<Self, ConnectError> {
         let mut statements = Vec::with_capacity(Op::ALL.len());
         for op in Op::ALL {
-            let texts = if op.per_path() {
-                Path::ALL.iter().map(|path| op.path_text(*path)).collect()
+            let paths = if op.per_path() {
+                &Path::ALL[..]
             } else {
-                vec![op.text().to_owned()]
+                &Path::ALL[..1]
             };
             let profile = if op.writes() { writes } else { queries };
-            let mut prepared = Vec::with_capacity(texts.len());
-            for text in texts {
-                let statement = session.prepare(text).await;
+            let mut prepared = Vec::with_capacity(paths.len());
+            for path in paths {
+                let statement = session.prepare(op.text_in(keyspace, *path)).await;
                 let mut statement = statement.map_err(|error| ConnectError::Statement {
                     doing: format!("can't prepare {}", op.as_str()),
                     reason: error.to_string(),
@@ -228,6 +241,16 @@ mod tests {
             assert_eq!(*op as usize, index);
             let begins = op.path_text(Path::Tag);
             assert_eq!(op.writes(), !begins.starts_with("SELECT"), "{op:?}");
+        }
+    }
+
+    #[test]
+    fn every_table_is_named_with_its_keyspace() {
+        for op in Op::ALL {
+            let (text, named) = (op.path_text(Path::Tag), op.text_in("k", Path::Tag));
+            assert_eq!(named.replacen("k.", "", 1), text, "{op:?}");
+            let table = ["FROM k.", "INTO k.", "UPDATE k."];
+            assert!(table.iter().any(|table| named.contains(table)), "{named}");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use heliograph_protocol::{Event, EventId, Outcome, Timestamp};
 use heliograph_store::{EventStore, ScanRequest, StoreError};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     ConnectError, Metrics, ScyllaOptions, ScyllaScan,
@@ -13,6 +13,9 @@ use crate::{
     key::GuardKey,
     migrate,
 };
+
+/// Pause before the database is tried again at the start.
+const START_PAUSE: Duration = Duration::from_millis(500);
 
 /// Events in ScyllaDB or Cassandra. Cloning shares the session.
 #[derive(Debug, Clone)]
@@ -25,18 +28,26 @@ impl ScyllaStore {
     ///
     /// # Errors
     ///
-    /// [`ConnectError`]: no node answers in four times `connect_timeout`, or the schema isn't the one
-    /// that this program knows.
+    /// [`ConnectError`]: no node answers in `start_patience` and once more four times
+    /// `connect_timeout`, or the schema isn't the one that this program knows.
     pub async fn connect(options: ScyllaOptions) -> Result<Self, ConnectError> {
-        let session = Box::pin(client::connect(&options, options.read_timeout)).await?;
-        migrate::require_current(&session, &options).await?;
-        let client = Client::new(session, &options).await?;
+        let deadline = Instant::now() + options.start_patience;
+        let client = loop {
+            match Box::pin(open(&options)).await {
+                Ok(client) => break client,
+                Err(error) if error.passes() && Instant::now() + START_PAUSE < deadline => {
+                    tracing::warn!(%error, "can't use the database yet");
+                    sleep(START_PAUSE).await;
+                }
+                Err(error) => return Err(error),
+            }
+        };
         Ok(Self {
             core: Arc::new(Core::new(
                 client,
                 options.relay_urls,
                 options.buckets,
-                options.removal_time,
+                [options.removal_time, options.fresh_window],
             )),
         })
     }
@@ -104,6 +115,13 @@ impl ScyllaStore {
     pub(crate) fn core(&self) -> &Arc<Core> {
         &self.core
     }
+}
+
+async fn open(options: &ScyllaOptions) -> Result<Client, ConnectError> {
+    let session = client::connect(options, options.read_timeout).await?;
+    migrate::require_current(&session, options).await?;
+    migrate::warn_of_datacenters(&session, options).await?;
+    Client::new(session, options).await
 }
 
 impl EventStore for ScyllaStore {

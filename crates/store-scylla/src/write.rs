@@ -27,6 +27,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use heliograph_lifecycle::Failpoint;
 use heliograph_protocol::{Event, EventId, Outcome, Timestamp};
 use heliograph_store::{StoreError, rules::Effect};
 use scylla::value::MaybeUnset;
@@ -83,8 +84,11 @@ impl Core {
         let mut merged = merge::merge(events, known, &self.relay_urls);
         let now = Timestamp::now();
         let puts = self.put_rows(&mut merged, now).await?;
+        Failpoint::RowsWritten.reached();
         all(puts.iter().map(|put| self.put_event(put, now))).await?;
+        Failpoint::EventsWritten.reached();
         self.put_seats(&merged.seats).await?;
+        Failpoint::SeatsWritten.reached();
         let lost = self.lost(&puts).await?;
         for (event, outcome) in events.iter().zip(&mut merged.outcomes) {
             // A duplicate of what is new is one of this very batch.

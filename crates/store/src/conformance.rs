@@ -31,10 +31,13 @@
 
 pub mod addresses;
 pub mod deletion;
+pub mod expiring_orders;
 pub mod expiry;
 pub mod filters;
 mod fixture;
+pub mod mixed_orders;
 pub mod orders;
+mod permute;
 mod random;
 pub mod scans;
 pub mod tags;
@@ -42,8 +45,9 @@ pub mod vanish;
 pub mod writes;
 
 pub use fixture::{
-    Backend, Bed, NOW, RELAY_URL, SIGNATURE, collect, collect_pages, event, key, relay_urls,
+    Backend, Bed, Effort, NOW, RELAY_URL, SIGNATURE, collect, collect_pages, event, key, relay_urls,
 };
+pub use permute::Scenario;
 pub use random::{Rng, compare, random_events, random_filter, surviving};
 
 /// The random cases.
@@ -215,6 +219,38 @@ macro_rules! conformance_tests {
                 a_gift_wrap_and_its_recipients_deletion
                 gift_wraps_and_a_request_to_vanish
                 d_values_and_a_deletion
+            }
+            expiring_orders {
+                an_expiring_note_and_its_deletion
+                an_expiring_version_and_older_ones
+                an_expiring_version_and_a_newer_one
+                a_version_that_is_over_and_older_ones
+                a_version_that_is_over_and_a_newer_one
+                versions_of_one_second_that_expire
+                an_expiring_version_and_its_deletion
+                an_expiring_version_and_a_deletion_by_address
+                deletions_that_expire
+                a_deletion_by_address_that_is_over
+                requests_to_vanish_that_expire
+                expiring_events_and_a_request_to_vanish
+                an_expiring_gift_wrap_and_its_recipient
+                everything_that_ends_a_version
+            }
+            mixed_orders {
+                the_winner_of_a_tie_deleted
+                a_loser_of_a_tie_deleted
+                ties_and_deletions_by_address
+                ties_and_a_request_to_vanish
+                a_deletion_by_address_and_a_later_request_to_vanish
+                a_deletion_by_address_after_a_request_to_vanish
+                a_deleted_version_between_older_ones_and_a_request_to_vanish
+                versions_and_two_requests_to_vanish
+                a_deletion_of_several_things
+                deletions_that_overlap
+                deletions_of_deletions_by_id_and_versions
+                a_gift_wrap_and_everyone_who_may_remove_it
+                two_authors_who_leave
+                addresses_side_by_side
             }
             randomly {
                 writes_and_filters_match_the_memory_store

@@ -125,6 +125,11 @@ impl Bed {
         &self.keyspace.as_ref().unwrap().name
     }
 
+    /// Removes everything.
+    pub(crate) async fn empty(&self) {
+        self.keyspace.as_ref().unwrap().empty().await;
+    }
+
     /// A session on the keyspace, for looking behind the store.
     pub(crate) fn session(&self) -> &Session {
         &self.keyspace.as_ref().unwrap().session

@@ -93,6 +93,18 @@ fn what_has_just_been_stored_is_fresh_until_it_is_old() {
         let update = "UPDATE events SET stored_at = ? WHERE id = ?";
         bed.session().query_unpaged(update, values).await.unwrap();
         assert_eq!(fresh().await, [*new.id()]);
+        let hasty = bed
+            .tuned(|options| options.fresh_window = Duration::ZERO)
+            .await;
+        let then = i64::try_from(Timestamp::now().minus(5).as_secs()).unwrap();
+        let values = (then, new.id().as_bytes().as_slice());
+        bed.session()
+            .query_unpaged("UPDATE events SET stored_at = ? WHERE id = ?", values)
+            .await
+            .unwrap();
+        assert_eq!(fresh().await, [*new.id()]);
+        let page = hasty.scan(request("{}")).next(10).await.unwrap();
+        assert_eq!(page.fresh, []);
     });
 }
 

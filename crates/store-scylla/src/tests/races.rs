@@ -9,7 +9,7 @@ use heliograph_store::{
 };
 
 use super::{bed::Bed, block_on};
-use crate::ScyllaStore;
+use crate::{ScyllaStore, statement::Op};
 
 const ROUNDS: u32 = 120;
 
@@ -102,6 +102,99 @@ fn a_request_to_vanish_and_a_gift_wrap() {
     });
 }
 
+/// Writes `first` through `other`, held up before its first statement of this kind while `second` is
+/// written whole by another worker.
+async fn overtaken(
+    bed: &Bed,
+    other: &ScyllaStore,
+    held: Op,
+    first: &Arc<Event>,
+    second: &Arc<Event>,
+) {
+    let (there, go) = other.core().client.stop.hold(held);
+    let overtake = async {
+        there.await.expect("the statement comes");
+        bed.write(vec![Arc::clone(second)]).await.unwrap();
+        drop(go);
+    };
+    let write = other.write(vec![Arc::clone(first)]);
+    let (written, ()) = tokio::join!(write, overtake);
+    written.unwrap();
+}
+
+/// Events by the author and others, and what removes each.
+fn removals() -> [(Arc<Event>, Arc<Event>); 4] {
+    let (note, article) = (
+        event(1, 10, 1, &[], ""),
+        event(2, 10, 30_023, &[&["d", "a"]], ""),
+    );
+    let wrap = event(4, 10, 1059, &[&["p", &key(5).to_hex()]], "");
+    let (id, address) = (note.id().to_hex(), format!("30023:{}:a", key(2)));
+    let by_id = event(1, 20, 5, &[&["e", &id]], "");
+    let by_address = event(2, 20, 5, &[&["a", &address]], "");
+    let vanish = |author| event(author, 20, 62, &[&["relay", RELAY_URL]], "");
+    [
+        (note, by_id),
+        (article, by_address),
+        (event(3, 10, 1, &[], ""), vanish(3)),
+        (wrap, vanish(5)),
+    ]
+}
+
+/// It has to be there when its guard is read once more.
+#[test]
+fn an_event_that_is_overtaken_by_what_removes_it_goes() {
+    block_on(async {
+        let bed = Bed::open().await;
+        let other = bed.another().await;
+        for held in [Op::IndexPut, Op::EventPut] {
+            for (target, request) in removals() {
+                overtaken(&bed, &other, held, &target, &request).await;
+                let left = bed.contains(target.id()).await;
+                assert_eq!(left, Ok(false), "{held:?}: {}", target.as_str());
+            }
+            bed.empty().await;
+        }
+    });
+}
+
+/// The guard has to be there when its targets are looked for.
+#[test]
+fn what_overtakes_its_own_removal_goes() {
+    block_on(async {
+        let bed = Bed::open().await;
+        let other = bed.another().await;
+        for held in [Op::GuardPut, Op::EventPut] {
+            for (target, request) in removals() {
+                overtaken(&bed, &other, held, &request, &target).await;
+                let left = bed.contains(target.id()).await;
+                assert_eq!(left, Ok(false), "{held:?}: {}", target.as_str());
+            }
+            bed.empty().await;
+        }
+    });
+}
+
+#[test]
+fn a_version_that_is_overtaken_by_a_better_one_goes() {
+    block_on(async {
+        let bed = Bed::open().await;
+        let other = bed.another().await;
+        let mut tied = ["a", "b"].map(|text| event(1, 10, 0, &[], text));
+        tied.sort_by_key(|version| *version.id());
+        let [lowest, highest] = tied;
+        let (old, new) = (event(2, 10, 0, &[], ""), event(2, 20, 0, &[], ""));
+        for held in [Op::IndexPut, Op::EventPut, Op::SeatPut] {
+            for (worse, better) in [(&highest, &lowest), (&old, &new)] {
+                overtaken(&bed, &other, held, worse, better).await;
+                assert_eq!(bed.contains(worse.id()).await, Ok(false), "{held:?}");
+                assert_eq!(bed.contains(better.id()).await, Ok(true), "{held:?}");
+            }
+            bed.empty().await;
+        }
+    });
+}
+
 #[test]
 fn versions_of_one_second_end_with_the_lowest_id() {
     block_on(async {
@@ -140,11 +233,7 @@ fn a_loser_left_behind_is_ignored_and_cleared_by_who_meets_it() {
         let new = event(1, 20, 0, &[], "");
         bed.write(vec![Arc::clone(&old)]).await.unwrap();
         // The newer version's worker dies once its seat is taken and it is written.
-        let all = bed
-            .core()
-            .client
-            .metrics()
-            .count(crate::statement::Op::EventDelete);
+        let all = bed.core().client.metrics().count(Op::EventDelete);
         for writes in 0.. {
             other.core().client.stop.after(writes);
             drop(other.write(vec![Arc::clone(&new)]).await);
@@ -163,11 +252,7 @@ fn a_loser_left_behind_is_ignored_and_cleared_by_who_meets_it() {
             bed.core().event(*old.id()).await.unwrap().is_none(),
             "cleared"
         );
-        let removed = bed
-            .core()
-            .client
-            .metrics()
-            .count(crate::statement::Op::EventDelete);
+        let removed = bed.core().client.metrics().count(Op::EventDelete);
         assert_eq!(removed, all + 1);
     });
 }

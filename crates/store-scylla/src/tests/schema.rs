@@ -131,6 +131,7 @@ fn nobody_there_is_an_error_in_time() {
         let mut options = options("nobody");
         options.nodes = vec!["127.0.0.1:1".to_owned()];
         options.connect_timeout = Duration::from_secs(1);
+        options.start_patience = Duration::from_secs(1);
         let error = ScyllaStore::connect(options).await.unwrap_err();
         assert!(matches!(error, ConnectError::Connect(_)), "{error}");
     });

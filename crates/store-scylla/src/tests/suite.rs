@@ -2,10 +2,16 @@
 
 use std::ops::Deref;
 
-use heliograph_store::conformance::{Backend, compare};
+use heliograph_store::conformance::{Backend, Effort, compare};
 
 use super::{bed::Bed, block_on};
 use crate::ScyllaStore;
+
+/// Every event is a dozen statements.
+const EFFORT: Effort = Effort {
+    orders: 24,
+    ways: 2,
+};
 
 /// A store with options of its own on a pooled keyspace.
 struct Tuned {
@@ -33,6 +39,10 @@ mod as_it_is {
         async fn open(&self) -> Bed {
             Bed::open().await
         }
+
+        fn effort(&self) -> Effort {
+            EFFORT
+        }
     }
 
     heliograph_store::conformance_tests!(block_on, Fresh);
@@ -48,6 +58,10 @@ impl Backend for SmallBuckets {
         let bed = Bed::open().await;
         let store = bed.small_buckets(self.0).await;
         Tuned { store, _bed: bed }
+    }
+
+    fn effort(&self) -> Effort {
+        EFFORT
     }
 }
 

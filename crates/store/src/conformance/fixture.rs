@@ -29,6 +29,30 @@ pub trait Backend {
 
     /// Opens an empty store that follows requests to vanish from [`relay_urls`].
     fn open(&self) -> impl Future<Output = Self::Handle>;
+
+    /// How much of each scenario is tried, for a backend that needs time for every write.
+    fn effort(&self) -> Effort {
+        Effort::default()
+    }
+}
+
+/// How many runs a scenario of the orders gets.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    /// Orders at most where there are more than the 24 of four events; beyond that a sample.
+    pub orders: usize,
+    /// Ways in which each order is written, of six; other orders get the others.
+    pub ways: usize,
+}
+
+impl Default for Effort {
+    /// Every order of six events in every way.
+    fn default() -> Self {
+        Self {
+            orders: 720,
+            ways: 6,
+        }
+    }
 }
 
 /// The URLs of every store under test.

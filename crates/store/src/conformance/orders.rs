@@ -1,90 +1,14 @@
-//! Every scenario in every order (CL-1): the same events leave the same visible set, in one batch,
-//! one by one, and sent twice.
-//!
-//! All orders of a scenario share one store: each has authors of its own, so they don't touch.
+//! Every scenario in every order (CL-1): versions, deletions, requests to vanish.
 
-use std::{collections::HashSet, sync::Arc};
-
-use heliograph_protocol::{Event, EventId};
-
-use super::fixture::{
-    Backend, Bed, NOW, RELAY_URL, address_deletion, article, collect, deletion, event, filter,
-    gift_wrap, key, list, note, profile, tied, vanish,
+use super::{
+    fixture::{
+        Backend, RELAY_URL, address_deletion, article, deletion, event, gift_wrap, key, note,
+        profile, tied, vanish,
+    },
+    permute::in_every_order,
 };
 
 const ELSEWHERE: &str = "wss://other.example.com";
-
-/// Events, and how many of the first of them stay.
-type Scenario = (Vec<Arc<Event>>, usize);
-
-/// The ways in which one order is written.
-const WAYS: [&str; 3] = ["one by one", "in one batch", "one by one, twice"];
-
-/// One scenario, once for each order and way: `scenario` builds it for an author, who may also use
-/// the nine numbers that follow.
-async fn in_every_order<B: Backend>(backend: &B, scenario: impl Fn(u32) -> Scenario) {
-    let bed = Bed::open(backend).await;
-    let count = scenario(0).0.len();
-    let orders = permutations(count);
-    let mut author = 10;
-    let mut runs = Vec::new();
-    for way in WAYS {
-        for order in &orders {
-            let (events, stay) = scenario(author);
-            author += 10;
-            runs.push((way, order, events, stay));
-        }
-    }
-    // One batch is built of the nth events of all orders, so that there are few writes.
-    let step = |way: &str, n: usize| -> Vec<Arc<Event>> {
-        let runs = runs.iter().filter(|run| run.0 == way);
-        runs.map(|(_way, order, events, _stay)| Arc::clone(&events[order[n]]))
-            .collect()
-    };
-    for n in 0..count {
-        bed.write(&step(WAYS[0], n)).await;
-    }
-    for run in runs.iter().filter(|run| run.0 == WAYS[1]) {
-        let (_way, order, events, _stay) = run;
-        let batch: Vec<_> = order.iter().map(|n| Arc::clone(&events[*n])).collect();
-        bed.write(&batch).await;
-    }
-    for n in (0..count).chain(0..count) {
-        bed.write(&step(WAYS[2], n)).await;
-    }
-    let answer = collect(bed.store(), &filter("{}"), NOW).await;
-    let visible: HashSet<EventId> = answer.iter().map(|event| *event.id()).collect();
-    for (way, order, events, stay) in &runs {
-        let sent: Vec<_> = order.iter().map(|n| Arc::clone(&events[*n])).collect();
-        for (n, event) in events.iter().enumerate() {
-            let (seen, due) = (visible.contains(event.id()), n < *stay);
-            assert!(
-                seen == due,
-                "event {n} is {}visible after {order:?} {way}, sent so:\n{}",
-                if seen { "" } else { "not " },
-                list(&sent)
-            );
-        }
-    }
-}
-
-/// All orders of `0..count`.
-fn permutations(count: usize) -> Vec<Vec<usize>> {
-    let mut orders = vec![Vec::new()];
-    for next in 0..count {
-        orders = orders
-            .iter()
-            .flat_map(|order: &Vec<usize>| {
-                (0..=order.len()).map(move |at| {
-                    let mut longer = order.clone();
-                    longer.insert(at, next);
-                    longer
-                })
-            })
-            .collect();
-    }
-    orders
-}
 
 /// R09-1, R09-5.
 pub async fn a_note_and_its_deletion<B: Backend>(backend: &B) {

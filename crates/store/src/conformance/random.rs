@@ -392,7 +392,7 @@ pub async fn concurrent_writers_leave_the_same_set<B: Backend>(backend: &B) {
 }
 
 /// Runs futures side by side on this task until all are done.
-async fn join_all<F: Future<Output = ()>>(futures: impl Iterator<Item = F>) {
+pub(super) async fn join_all<F: Future<Output = ()>>(futures: impl Iterator<Item = F>) {
     let mut running: Vec<Pin<Box<F>>> = futures.map(Box::pin).collect();
     let all = poll_fn(|context| {
         running.retain_mut(|future| future.as_mut().poll(context).is_pending());
