@@ -7,6 +7,7 @@ use std::sync::{
 
 use async_nats::HeaderMap;
 use heliograph_bus::{BusError, CommitNumber, Committed};
+use heliograph_lifecycle::Failpoint;
 use tokio::time::Instant;
 
 use crate::{
@@ -42,6 +43,7 @@ impl Committer {
         let mut last = CommitNumber(0);
         for part in split(events, MESSAGE_BYTES_MAX) {
             last = self.publish(part, started).await?;
+            Failpoint::PartAnnounced.reached();
         }
         if !events.is_empty() {
             self.core

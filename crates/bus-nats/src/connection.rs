@@ -23,8 +23,9 @@ const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(1);
 /// Pause between attempts at the start.
 const CONNECT_PAUSE: Duration = Duration::from_millis(200);
 
-/// A connection without an answer for two of these is given up.
-const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// A connection without an answer for two of these is given up: what waits for a server that stands
+/// still waits so long.
+const PING_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Time for the server's answer to a request that isn't a publish.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);

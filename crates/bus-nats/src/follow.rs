@@ -90,6 +90,8 @@ pub(crate) struct Follower {
     stream: String,
     from: From,
     messages: Option<pull::Stream>,
+    /// Messages that the consumer has sent, as far as they came.
+    came: u64,
     /// When the stream was made, in nanoseconds: another one has other messages under its numbers.
     made: Option<i128>,
     pause: Duration,
@@ -111,6 +113,7 @@ impl Follower {
             stream,
             from,
             messages: None,
+            came: 0,
             made: None,
             pause: PAUSE,
         }
@@ -175,6 +178,7 @@ impl Follower {
             .await
             .map_err(|error| error.to_string())?;
         self.messages = Some(messages);
+        self.came = 0;
         self.pause = PAUSE;
         Ok(Step::Started {
             last: state.last_sequence,
@@ -215,10 +219,18 @@ impl Follower {
     }
 
     fn read(&mut self, message: Message) -> Option<Step> {
-        let (number, behind) = {
+        let (number, sent, behind) = {
             let info = message.info().ok()?;
-            (info.stream_sequence, info.pending)
+            (info.stream_sequence, info.consumer_sequence, info.pending)
         };
+        if sent != self.came + 1 {
+            // What was on its way when the connection broke is lost, and the consumer goes on behind
+            // it. Nothing is missing in the stream.
+            tracing::debug!(stream = self.stream, "messages were lost on the way");
+            self.messages = None;
+            return None;
+        }
+        self.came = sent;
         if let From::Number(expected) = self.from {
             if number < expected {
                 return None; // Seen before the consumer was made anew.

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use prost::Message as _;
 use tokio::{
     sync::{oneshot, watch},
-    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout},
 };
 
 use crate::{
@@ -23,6 +23,7 @@ use crate::{
     follow::{Followed, Follower, From, Step},
     latch::Latch,
     names::token,
+    streams::retry,
 };
 
 /// Pause before a renewal that failed is tried again: soon, as everyone waits for it.
@@ -104,8 +105,12 @@ pub struct Membership {
 
 impl Membership {
     pub(crate) async fn join(core: &Arc<Core>, lease: Lease) -> Result<Self, NatsError> {
-        let bucket = core.context.get_key_value(core.names.leases_bucket()).await;
-        let bucket = bucket.map_err(NatsError::request("find the bucket of leases"))?;
+        let deadline = Instant::now() + core.options.connect_deadline;
+        let bucket = retry("find the bucket of leases", deadline, async || {
+            let bucket = core.context.get_key_value(core.names.leases_bucket());
+            bucket.await.map_err(|error| error.to_string())
+        });
+        let bucket = bucket.await?;
         let (ready_in, ready) = watch::channel(lease.ready);
         let (leave_in, leave) = oneshot::channel();
         let (left_in, left) = oneshot::channel::<()>();
@@ -117,10 +122,14 @@ impl Membership {
             started: Timestamp::now(),
             revision: None,
         };
-        keeper
-            .renew()
-            .await
-            .map_err(NatsError::request("take a lease"))?;
+        // A bucket that was just made, or lost a server, has no leader for a while.
+        while let Err(reason) = keeper.renew().await {
+            if Instant::now() + RETRY_PAUSE >= deadline {
+                return Err(NatsError::request("take a lease")(reason));
+            }
+            tracing::info!(what = "take a lease", reason, "NATS can't yet");
+            sleep(RETRY_PAUSE).await;
+        }
         core.tasks.spawn("bus lease", async move {
             keeper.run(ready, leave).await;
             // Seen by whoever waits, if anybody does.

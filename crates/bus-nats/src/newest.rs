@@ -3,19 +3,32 @@
 //! An answer counts only for those who asked before it was requested: what was acknowledged before
 //! they asked is then in it. So one request is under way at a time, and all who come meanwhile share
 //! the next one, however many they are.
+//!
+//! A server that led a replicated stream, stood still while another was elected, and goes on, believes
+//! for some milliseconds that it leads. So a leader's word counts only if a message of ours that a
+//! majority has taken is in its stream, and that message isn't older than an election takes. The
+//! message is an empty batch of commits, one every [`PROOF_LASTS`] while somebody asks.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
+use async_nats::HeaderMap;
 use heliograph_bus::{BusError, CommitNumber};
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, timeout, timeout_at},
 };
 
-use crate::core::Core;
+use crate::{acked::Outgoing, codec, core::Core, metrics::Published};
+
+/// How long no other leader can have been elected after a majority heard from one: NATS servers wait at
+/// least four seconds.
+const PROOF_LASTS: Duration = Duration::from_secs(2);
 
 /// Where the stream begins and ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +49,16 @@ pub(crate) struct Newest {
     answers: watch::Sender<Answer>,
     /// The newest number seen anywhere: no less than this is in the stream.
     known: AtomicU64,
+    /// Numbers the messages of its own.
+    proofs: AtomicU64,
+}
+
+/// A message that a majority has taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Proof {
+    sequence: u64,
+    /// When it was sent.
+    sent: Instant,
 }
 
 /// The answer to every ticket up to one.
@@ -56,6 +79,7 @@ impl Newest {
                 ends: None,
             }),
             known: AtomicU64::new(0),
+            proofs: AtomicU64::new(0),
         }
     }
 
@@ -63,12 +87,13 @@ impl Newest {
     pub(crate) fn start(self: &Arc<Self>) {
         let newest = Arc::clone(self);
         self.core.tasks.spawn("bus newest", async move {
+            let mut proof = None;
             loop {
                 // Closing first: nobody asks any more.
                 tokio::select! {
                     biased;
                     () = newest.core.closed() => return,
-                    () = newest.asked.notified() => newest.ask().await,
+                    () = newest.asked.notified() => newest.ask(&mut proof).await,
                 }
             }
         });
@@ -103,16 +128,13 @@ impl Newest {
     }
 
     /// One request, for all tickets given out before it.
-    async fn ask(&self) {
+    async fn ask(&self, proof: &mut Option<Proof>) {
         let upto = self.tickets.load(Ordering::Acquire);
         let started = Instant::now();
         self.core.metrics.newest_requests.inc();
-        let asking = self.core.stream_info(self.core.names.committed_stream());
+        let asking = self.ask_leader(proof);
         let ends = match timeout(self.core.options.newest_deadline, asking).await {
-            Ok(Ok(info)) => Some(Ends {
-                first: info.state.first_sequence.max(1),
-                last: info.state.last_sequence,
-            }),
+            Ok(Ok(ends)) => Some(ends),
             Ok(Err(error)) => {
                 tracing::debug!(error, "can't learn the newest commit");
                 None
@@ -127,5 +149,67 @@ impl Newest {
             self.saw(CommitNumber(ends.last));
         }
         self.answers.send_replace(Answer { upto, ends });
+    }
+
+    /// What the leader says, and nobody who only believes to be it.
+    async fn ask_leader(&self, proof: &mut Option<Proof>) -> Result<Ends, String> {
+        let stream = self.core.names.committed_stream();
+        let info = self.core.stream_info(stream).await?;
+        let ends = Ends {
+            first: info.state.first_sequence.max(1),
+            last: info.state.last_sequence,
+        };
+        let alone = info.config.num_replicas <= 1;
+        if alone || proof.is_some_and(|proof| proof.holds(ends.last, Instant::now())) {
+            return Ok(ends);
+        }
+        let sent = Instant::now();
+        let sequence = self.announce_nothing(sent).await?;
+        *proof = Some(Proof { sequence, sent });
+        Ok(Ends {
+            first: ends.first,
+            last: ends.last.max(sequence),
+        })
+    }
+
+    /// Puts an empty batch at the end of the stream and returns its number.
+    async fn announce_nothing(&self, now: Instant) -> Result<u64, String> {
+        let core = &self.core;
+        let outgoing = Outgoing {
+            what: Published::Commits,
+            subject: core.names.committed_subject(),
+            id: format!(
+                "{}-end-{}",
+                core.incarnation,
+                self.proofs.fetch_add(1, Ordering::Relaxed)
+            ),
+            headers: HeaderMap::new(),
+            payload: codec::write_committed(&core.options.node, &[]),
+        };
+        let deadline = now + core.options.newest_deadline;
+        let taken = core.acked.publish(&outgoing, deadline).await;
+        taken.map_err(|error| error.to_string())
+    }
+}
+
+impl Proof {
+    /// Whether a stream that ends so is the leader's.
+    fn holds(self, last: u64, now: Instant) -> bool {
+        last >= self.sequence && now.saturating_duration_since(self.sent) < PROOF_LASTS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_of_a_leader_counts_only_with_a_fresh_message_of_ours_in_its_stream() {
+        let sent = Instant::now();
+        let proof = Proof { sequence: 7, sent };
+        assert!(proof.holds(7, sent));
+        assert!(proof.holds(9, sent + PROOF_LASTS / 2));
+        assert!(!proof.holds(6, sent), "it stood still since before");
+        assert!(!proof.holds(9, sent + PROOF_LASTS), "another may lead");
     }
 }

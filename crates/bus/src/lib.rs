@@ -251,10 +251,11 @@ pub trait Deliver: Send + Sync {
 /// One change of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Committed {
-    /// A new visible event: to be delivered.
+    /// A new visible event: to be delivered. The stream may repeat it; the first time is its place,
+    /// at every matcher.
     Winner(Arc<Event>),
-    /// An event that was stored before, perhaps by a worker that hasn't announced it yet: to be
-    /// delivered only if it is new above the floor of the recent tier.
+    /// An event that was stored so long ago that it was announced then, or is old to everybody who
+    /// reads it: to be seen by whoever answers from memory, and not to be delivered.
     Again(Arc<Event>),
     /// A version of an address that was deleted before it came. It is not visible, but it
     /// supersedes the older versions all the same (R09-8).
@@ -299,9 +300,10 @@ pub trait Intake: Send {
 pub enum IfStored {
     /// It was announced: there is one writer, which announces before it takes the next batch.
     Announced,
-    /// Another worker stored it, and announces it now if it hasn't yet.
+    /// Another worker stored it, lately or long ago, and may not have announced it yet. The store knows
+    /// which of its events are fresh.
     Elsewhere,
-    /// A worker took this very batch before and went away, perhaps between store and announcement.
+    /// A worker took this very batch lately and went away, perhaps between store and announcement.
     Unknown,
 }
 

@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 use async_nats::jetstream::AckKind;
 use bytes::Bytes;
 use heliograph_bus::BusError;
+use heliograph_lifecycle::Failpoint;
 use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior, interval, timeout},
@@ -48,20 +49,24 @@ pub(super) async fn run(workshop: Arc<Workshop>, mut settling: mpsc::Receiver<Ar
 }
 
 async fn settle(workshop: &Workshop, together: &mut Vec<Arc<Work>>) {
+    Failpoint::Unanswered.reached();
     let mut verdicts = Vec::new();
     for work in together.drain(..) {
         let verdict = Verdict::of(&work, workshop.core.options.deliveries_max);
         send_receipts(workshop, &work, &verdict.stored).await;
+        Failpoint::ReceiptHanded.reached();
         verdicts.push((work, verdict));
     }
     let flush = timeout(FLUSH_PATIENCE, workshop.core.client.flush()).await;
     let flushed = matches!(flush, Ok(Ok(())));
+    Failpoint::ReceiptsSent.reached();
     let (letters, others): (Vec<_>, Vec<_>) = verdicts
         .into_iter()
         .partition(|(_, verdict)| matches!(verdict.end, End::Dead(_)));
     for (work, verdict) in others {
         if flushed {
             acknowledge(workshop, &work, verdict.end.kind(&work, workshop)).await;
+            Failpoint::Acknowledged.reached();
         }
         work.forget();
     }

@@ -26,7 +26,7 @@ use crate::{
     latch::Latch,
 };
 
-/// Marks a dead letter that is tried again: nothing is known of its first life.
+/// Marks a dead letter that is tried again. Part of it may have been stored, and seen, for days.
 pub(crate) const REPLAY_HEADER: &str = "Heliograph-Replay";
 
 /// Messages that may wait to be settled beyond those that have a place; past it they are delivered
@@ -234,8 +234,10 @@ impl Work {
         self.origin.delivered
     }
 
+    /// Of a dead letter the store says itself which events are new: what readers have seen for days
+    /// must not come live.
     pub(super) fn if_stored(&self) -> IfStored {
-        if self.origin.delivered > 1 || self.origin.replayed {
+        if self.origin.delivered > 1 && !self.origin.replayed {
             IfStored::Unknown
         } else {
             IfStored::Elsewhere

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::StreamExt as _;
 use heliograph_bus::{
     Bus as _, BusError, IfStored, Intake as _, IntakeItem as _,
     conformance::{all, event, next_items, note, receipt, soon},
@@ -73,6 +74,33 @@ fn what_is_answered_is_not_delivered_again() {
         let stream = format!("{}_events", options.cluster);
         let stream = bed.context().get_stream(stream).await.unwrap();
         assert_eq!(stream.cached_info().state.messages, 0, "a work queue");
+    });
+}
+
+/// Else a worker that dies between the two leaves publishers without an answer.
+#[test]
+fn receipts_go_out_before_the_acknowledgement() {
+    block_on(async {
+        let options = options();
+        let bed = Bed::open(options.clone()).await;
+        let receipts = format!("{}.receipts.", options.cluster);
+        let acknowledgements = format!("$JS.ACK.{}_events.", options.cluster);
+        // One subscription to everything has the order in which the server took it.
+        let spy = Bed::open(other(&options, "spy")).await;
+        let mut heard = spy.client().subscribe(">").await.unwrap();
+        spy.client().flush().await.unwrap();
+        bed.work(|_| Ok(receipt(Outcome::Stored, 1)));
+        for n in 0..20 {
+            assert!(soon("the receipt", bed.publish(note(n))).await.is_ok());
+            let (mut answered, mut last) = (false, false);
+            while !last {
+                let message = soon("an acknowledgement", heard.next()).await.unwrap();
+                answered |= message.subject.starts_with(&receipts);
+                last = message.subject.starts_with(&acknowledgements)
+                    && message.payload.starts_with(b"+ACK");
+            }
+            assert!(answered, "the batch was acknowledged first");
+        }
     });
 }
 

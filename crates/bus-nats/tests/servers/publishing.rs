@@ -99,6 +99,7 @@ fn a_full_stream_refuses_and_keeps_what_it_has() {
         let text = "x".repeat(32 << 10);
         let mut taken = 0;
         let refused = loop {
+            assert!(taken < 100, "what isn't in the stream was acknowledged");
             match soon("an answer", bed.publish(event(taken, 1, &text))).await {
                 Ok(_) => taken += 1,
                 Err(error) => break error,
