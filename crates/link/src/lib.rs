@@ -22,6 +22,7 @@
 //! | `queue` | what waits to be sent, bounded in bytes |
 //! | `status` | errors of the seam as gRPC says them |
 //! | `rendezvous` | which matcher serves which gateway |
+//! | `transport` | what it runs over, if not TCP |
 
 mod client;
 mod metrics;
@@ -30,12 +31,14 @@ mod queue;
 mod rendezvous;
 mod server;
 mod status;
+mod transport;
 
 pub use client::{Client, Link};
 pub use metrics::{ClientMetrics, ServerMetrics};
 pub use options::{ClientOptions, ClientTls, Identity, ServerOptions, ServerTls};
 pub use rendezvous::{Target, rendezvous};
-pub use server::{Sessions, serve};
+pub use server::{Sessions, serve, serve_incoming};
+pub use transport::{Conduit, Dial};
 
 /// Bytes of one message at most, either way: more than the largest event that can be allowed
 /// (`gateway.event_bytes_max`), far more than a page or a part of a resumption has.

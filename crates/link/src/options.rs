@@ -67,7 +67,8 @@ pub struct ClientOptions {
     pub silence: Duration,
     /// How long live events may lag behind the end of an answer.
     pub mark_wait: Duration,
-    /// How long a resumption may take.
+    /// How long a resumption may make no progress that is seen here: nothing of what was missed comes,
+    /// and the matcher gets no further in the stream. More than the matcher's own patience.
     pub resume_wait: Duration,
     /// Bytes of closes and the like that wait for the matcher; past it the session is given up.
     pub queue_bytes_max: usize,
@@ -96,7 +97,7 @@ impl Default for ClientOptions {
             connect_wait: Duration::from_secs(1),
             silence: Duration::from_secs(4),
             mark_wait: Duration::from_secs(5),
-            resume_wait: Duration::from_secs(30),
+            resume_wait: Duration::from_secs(45),
             queue_bytes_max: 16 << 20,
         }
     }

@@ -1,16 +1,24 @@
 //! The path of a batch, whole.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+    time::Instant,
+};
 
 use heliograph_bus::{Bus, BusError, Committed, IfStored, Intake, IntakeItem, Receipt};
-use heliograph_protocol::{Event, Outcome};
-use heliograph_store::{EventStore, StoreError};
+use heliograph_lifecycle::Failpoint;
+use heliograph_protocol::{Event, EventId, Filter, Outcome, Timestamp};
+use heliograph_store::{Budget, EventStore, Scan, ScanRequest, StoreError};
 
 use crate::Metrics;
 
 /// Events merged in one write at most. While one write is under way the next batch grows, so this
 /// is reached only under load; at 1 KiB an event it is 4 MiB.
 pub const BATCH_EVENTS_MAX: usize = 4_096;
+
+/// Events that the store is asked about at once.
+const ASKED_MAX: usize = 256;
 
 /// Runs until the intake is closed and drained.
 pub async fn run<B: Bus, S: EventStore>(bus: B, store: Arc<S>, metrics: Arc<Metrics>) {
@@ -29,10 +37,16 @@ async fn ingest<B: Bus, S: EventStore, I: IntakeItem>(
 ) {
     metrics.batch_events.observe(count(batch.len()));
     let events: Vec<Arc<Event>> = batch.iter().map(|item| Arc::clone(item.event())).collect();
+    Failpoint::Fetched.reached();
     let started = Instant::now();
     bus.begin_write();
-    let outcomes = match store.write(events).await {
-        Ok(outcomes) => outcomes,
+    let written = async {
+        let outcomes = store.write(events).await?;
+        let fresh = fresh(store, &batch, &outcomes).await?;
+        Ok((outcomes, fresh))
+    };
+    let (outcomes, fresh) = match written.await {
+        Ok(written) => written,
         Err(error) => {
             refuse(batch, &error, metrics);
             // Ends the write; a bus that is closed has no matcher left to wait for it.
@@ -44,25 +58,77 @@ async fn ingest<B: Bus, S: EventStore, I: IntakeItem>(
         .store_seconds
         .observe(started.elapsed().as_secs_f64());
     debug_assert_eq!(outcomes.len(), batch.len(), "one outcome for each event");
+    Failpoint::Stored.reached();
     let items = batch.iter().zip(&outcomes);
     let changes = items
-        .filter_map(|(item, outcome)| change(item, *outcome))
+        .filter_map(|(item, outcome)| change(item, *outcome, &fresh))
         .collect();
     let commit = bus.commit(changes).await;
+    Failpoint::Announced.reached();
     for (item, outcome) in batch.into_iter().zip(outcomes) {
         metrics.outcome(outcome).inc();
         item.answer(commit.clone().map(|commit| Receipt { outcome, commit }));
     }
 }
 
+/// Of the events that another worker has stored, those that it stored so lately that it may not have
+/// announced them. Whoever answers for them announces them too: an event is announced before it is
+/// answered.
+async fn fresh<S: EventStore, I: IntakeItem>(
+    store: &S,
+    batch: &[I],
+    outcomes: &[Outcome],
+) -> Result<HashSet<EventId>, StoreError> {
+    let items = || batch.iter().zip(outcomes);
+    let stored_elsewhere = |(item, outcome): &(&I, &Outcome)| {
+        **outcome == Outcome::Duplicate && item.if_stored() != IfStored::Announced
+    };
+    let asked = items().filter(stored_elsewhere);
+    let mut ids: BTreeSet<EventId> = asked.map(|(item, _)| *item.event().id()).collect();
+    if ids.is_empty() {
+        return Ok(HashSet::new());
+    }
+    // Of what came twice in this batch it is known.
+    for (item, _) in items().filter(|(_, outcome)| **outcome == Outcome::Stored) {
+        ids.remove(item.event().id());
+    }
+    let ids: Vec<EventId> = ids.into_iter().collect();
+    let mut fresh = HashSet::new();
+    for asked in ids.chunks(ASKED_MAX) {
+        let mut scan = store.scan(ScanRequest {
+            filter: Arc::new(Filter {
+                ids: Some(asked.to_vec()),
+                ..Filter::default()
+            }),
+            after: None,
+            now: Timestamp::now(),
+            budget: Budget::UNLIMITED,
+        });
+        loop {
+            let page = scan.next(ASKED_MAX).await?;
+            fresh.extend(page.fresh);
+            if page.end.is_some() {
+                break;
+            }
+        }
+    }
+    Ok(fresh)
+}
+
 /// What readers of the store have to know of one outcome.
-fn change(item: &impl IntakeItem, outcome: Outcome) -> Option<Committed> {
+fn change(item: &impl IntakeItem, outcome: Outcome, fresh: &HashSet<EventId>) -> Option<Committed> {
     let event = || Arc::clone(item.event());
     match (outcome, item.if_stored()) {
-        (Outcome::Stored, _) | (Outcome::Duplicate, IfStored::Unknown) => {
+        (Outcome::Stored, _) => Some(Committed::Winner(event())),
+        (Outcome::Duplicate, IfStored::Elsewhere | IfStored::Unknown)
+            if fresh.contains(item.event().id()) =>
+        {
             Some(Committed::Winner(event()))
         }
-        (Outcome::Duplicate, IfStored::Elsewhere) => Some(Committed::Again(event())),
+        // A batch that comes again may hold what was stored and announced long before it came first.
+        (Outcome::Duplicate, IfStored::Elsewhere | IfStored::Unknown) => {
+            Some(Committed::Again(event()))
+        }
         (Outcome::Deleted, _) if item.event().kind().has_address() => {
             Some(Committed::Seat(event()))
         }
@@ -87,9 +153,8 @@ fn count(events: usize) -> f64 {
 mod tests {
     use heliograph_bus::{CommitNumber, Feed, FeedItem, InProcess, InProcessOptions};
     use heliograph_policy::RelayUrls;
-    use heliograph_protocol::EventId;
     use heliograph_store::{
-        MemoryStore, ScanRequest,
+        MemoryStore, Page,
         conformance::{event, relay_urls},
     };
     use prometheus_client::registry::Registry;
@@ -113,6 +178,97 @@ mod tests {
         async fn contains(&self, id: &EventId) -> Result<bool, StoreError> {
             self.0.contains(id).await
         }
+    }
+
+    /// A store that calls some of its events fresh, as one of several workers does.
+    struct Shared {
+        store: MemoryStore,
+        fresh: Vec<EventId>,
+    }
+
+    struct SharedScan {
+        scan: <MemoryStore as EventStore>::Scan,
+        fresh: Vec<EventId>,
+    }
+
+    impl Scan for SharedScan {
+        async fn next(&mut self, rows: usize) -> Result<Page, StoreError> {
+            let page = self.scan.next(rows).await?;
+            let ids = page.events.iter().map(|event| *event.id());
+            let fresh = ids.filter(|id| self.fresh.contains(id)).collect();
+            Ok(Page { fresh, ..page })
+        }
+    }
+
+    impl EventStore for Shared {
+        type Scan = SharedScan;
+
+        async fn write(&self, events: Vec<Arc<Event>>) -> Result<Vec<Outcome>, StoreError> {
+            self.store.write(events).await
+        }
+
+        fn scan(&self, request: ScanRequest) -> Self::Scan {
+            let fresh = self.fresh.clone();
+            let scan = self.store.scan(request);
+            SharedScan { scan, fresh }
+        }
+
+        async fn contains(&self, id: &EventId) -> Result<bool, StoreError> {
+            self.store.contains(id).await
+        }
+    }
+
+    /// An event that nobody waits for.
+    struct Item(Arc<Event>, IfStored);
+
+    impl IntakeItem for Item {
+        fn event(&self) -> &Arc<Event> {
+            &self.0
+        }
+
+        fn if_stored(&self) -> IfStored {
+            self.1
+        }
+
+        fn answer(self, _receipt: Result<Receipt, BusError>) {}
+    }
+
+    #[tokio::test]
+    async fn what_another_worker_stored_lately_is_announced_by_whoever_answers_for_it() {
+        let [old, fresh, taken_over, old_in_batch, new] =
+            [1, 2, 3, 4, 5].map(|n| event(1, n, 1, &[], &n.to_string()));
+        let store = Shared {
+            store: MemoryStore::new(relay_urls()),
+            // What comes twice in one batch is fresh by then too.
+            fresh: vec![*fresh.id(), *taken_over.id(), *new.id()],
+        };
+        let before = [&old, &fresh, &taken_over, &old_in_batch].map(Arc::clone);
+        store.write(before.to_vec()).await.unwrap();
+        let bus = InProcess::new(InProcessOptions::default());
+        let mut feed = bus.feed();
+        let metrics = Metrics::register(&mut Registry::default());
+        let item = |event: &Arc<Event>, if_stored| Item(Arc::clone(event), if_stored);
+        let batch = vec![
+            item(&old, IfStored::Elsewhere),
+            item(&fresh, IfStored::Elsewhere),
+            item(&taken_over, IfStored::Unknown),
+            item(&old_in_batch, IfStored::Unknown),
+            item(&new, IfStored::Elsewhere),
+            item(&new, IfStored::Elsewhere),
+        ];
+        ingest(&bus, &store, batch, &metrics).await;
+        let Some(FeedItem::Committed { events, .. }) = feed.next().await else {
+            panic!("a batch")
+        };
+        let want = [
+            Committed::Again(old),
+            Committed::Winner(fresh),
+            Committed::Winner(taken_over),
+            Committed::Again(old_in_batch),
+            Committed::Winner(Arc::clone(&new)),
+            Committed::Again(new),
+        ];
+        assert_eq!(events, want);
     }
 
     /// Publishes all at once, and returns the receipts and what was committed.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use hashbrown::HashSet;
 use heliograph_bus::{AnswerEnd, AnswerPage, BoxFuture, BusError, CommitNumber, Eose, Pages};
+use heliograph_lifecycle::Failpoint;
 use heliograph_policy::{Reader, Visibility};
 use heliograph_protocol::{EoseHint, Event, EventId, Refusal, Timestamp};
 use heliograph_store::{Scan, StoreError};
@@ -204,6 +205,11 @@ impl<S: Scan> Answer<S> {
 
 impl<S: Scan> Pages for Answer<S> {
     fn next(&mut self) -> BoxFuture<'_, Result<AnswerPage, BusError>> {
-        Box::pin(async move { Ok(self.page().await) })
+        Box::pin(async move {
+            if self.returned > 0 {
+                Failpoint::PageGiven.reached();
+            }
+            Ok(self.page().await)
+        })
     }
 }

@@ -19,7 +19,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-pub use matching::{Matcher, Sink, run};
+pub use matching::{Clock, Matcher, Sink, run};
 pub use metrics::Metrics;
 pub use options::Options;
 pub use progress::{Batches, Progress};

@@ -1,7 +1,7 @@
 //! Registers subscriptions, applies commits, delivers.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -10,8 +10,9 @@ use heliograph_bus::{
     BoxFuture, Bus, BusError, CommitNumber, Committed, ConnectionId, Count, Counted, Delivery,
     Feed, FeedItem, Open, Pages, Place, Requests, Resume, Slot,
 };
+use heliograph_lifecycle::Failpoint;
 use heliograph_policy::Reader;
-use heliograph_protocol::{Event, PublicKey, Refusal};
+use heliograph_protocol::{Event, Expiration, PublicKey, Refusal, Timestamp};
 use heliograph_recent::{Applied, Recent};
 use heliograph_store::{EventStore, ScanRequest};
 use parking_lot::Mutex;
@@ -32,10 +33,14 @@ pub struct Matcher<S: EventStore> {
     link: Arc<Link>,
     deliver: Sink,
     metrics: Arc<Metrics>,
+    clock: OnceLock<Clock>,
 }
 
 /// Takes deliveries without waiting.
 pub type Sink = Box<dyn Fn(Delivery) + Send + Sync>;
+
+/// Tells the time by which live events expire.
+pub type Clock = Box<dyn Fn() -> Timestamp + Send + Sync>;
 
 impl<S: EventStore> std::fmt::Debug for Matcher<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -74,7 +79,23 @@ impl<S: EventStore> Matcher<S> {
             link: Arc::new(link),
             deliver,
             metrics,
+            clock: OnceLock::new(),
         })
+    }
+
+    /// Goes by another clock than the system's, as in a simulation. The first one stays.
+    pub fn set_clock(&self, clock: Clock) {
+        self.clock.get_or_init(|| clock);
+    }
+
+    /// Whether an event has expired on its way: it was held up, or comes once more, and is in no
+    /// answer any longer (R40-2).
+    pub(crate) fn is_over(&self, event: &Event) -> bool {
+        let now = || {
+            let clock = self.clock.get();
+            clock.map_or_else(Timestamp::now, |clock| clock())
+        };
+        event.expiration() != Expiration::Never && event.is_expired(now())
     }
 
     /// Replaces the options; answers that have begun keep theirs.
@@ -143,24 +164,28 @@ impl<S: EventStore> Matcher<S> {
     }
 
     /// Makes one event visible, then delivers it: in one step, as seen by [`Requests::open`].
+    ///
+    /// An event belongs to the place of its first announcement as a winner, and to no other: a
+    /// subscription that moves from one matcher to the next gets it once only if both deliver it at
+    /// the same place. So what decides here is what the stream has said before, not what was read
+    /// from the archive.
     fn commit(&self, change: Committed, place: Place) {
         let mut live = self.link.live.lock();
-        let (applied, event) = match change {
-            Committed::Winner(event) => {
-                let applied = self.recent.apply(std::slice::from_ref(&event));
-                (applied.first().copied(), event)
-            }
-            Committed::Again(event) => (Some(self.recent.apply_again(&event)), event),
+        let event = match change {
+            Committed::Winner(event) => event,
+            Committed::Again(event) => return self.recent.take_again(&event),
             Committed::Seat(event) => return self.recent.take_seat(&event),
         };
-        match applied {
+        let applied = self.recent.apply(std::slice::from_ref(&event));
+        match applied.first() {
             Some(Applied::New) => {
                 live.note(place, &event);
                 self.deliver_live(&mut live, &event, Some(place));
             }
-            Some(Applied::Known) | None => {}
+            Some(Applied::Known) => live.replay.note_repetition(place),
             // A loser may not be sent after the winner (CL-3).
             Some(Applied::Lost) => drop(self.metrics.losers.inc()),
+            None => debug_assert!(false, "one outcome for each event"),
         }
     }
 
@@ -168,7 +193,7 @@ impl<S: EventStore> Matcher<S> {
         let started = Instant::now();
         let slots = live.wanted(event, &self.options.load().visibility);
         self.metrics.events.inc();
-        if !slots.is_empty() {
+        if !slots.is_empty() && !self.is_over(event) {
             self.metrics.matches.inc_by(slots.len() as u64);
             self.send(Delivery::Event {
                 event: Arc::clone(event),
@@ -220,6 +245,7 @@ impl<S: EventStore> Matcher<S> {
         if self.link.live.lock().open(&open) {
             self.metrics.subscriptions.inc();
         }
+        Failpoint::Registered.reached();
         self.caught_up(open.after, &options).await?;
         let filters = open.filters.len();
         let streams = open
@@ -269,6 +295,23 @@ impl Link {
         }
         let applied = applied.wait_for(|applied| *applied >= number);
         tokio::time::timeout(wait, applied).await.is_ok()
+    }
+
+    /// Waits until `number` has been applied, however long that takes; `false` once nothing was
+    /// applied for `patience`.
+    pub(crate) async fn reached(&self, number: CommitNumber, patience: Duration) -> bool {
+        let mut applied = self.applied.subscribe();
+        while *applied.borrow_and_update() < number {
+            match tokio::time::timeout(patience, applied.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    pub(crate) fn last_applied(&self) -> CommitNumber {
+        *self.applied.borrow()
     }
 }
 

@@ -1,12 +1,20 @@
 //! The events delivered lately, in order: what a gateway that lost its matcher gets again here.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use heliograph_bus::{CommitNumber, Place};
 use heliograph_protocol::Event;
 
 /// Memory of an entry beside the text of its event, estimated.
 const ENTRY_BYTES: usize = 96;
+
+/// Places of repetitions remembered: an event was published again soon after, or a worker died between
+/// announcing a batch and acknowledging it. About 8 MiB; past it the oldest are forgotten, and a
+/// gateway that goes on from before one of those may get its event twice.
+const REPETITIONS_MAX: usize = 262_144;
 
 /// Events with their places, in order.
 pub(crate) type Entries = Vec<(Place, Arc<Event>)>;
@@ -19,6 +27,9 @@ pub(crate) struct Replay {
     bytes_max: usize,
     /// Every delivered event behind this place is in `entries`.
     floor: Place,
+    /// Where the stream announces an event that it has announced before. What memory no longer holds
+    /// is read from the stream, which doesn't say so.
+    repetitions: BTreeSet<Place>,
 }
 
 impl Replay {
@@ -29,6 +40,7 @@ impl Replay {
             bytes: 0,
             bytes_max,
             floor: Place::default(),
+            repetitions: BTreeSet::new(),
         }
     }
 
@@ -48,6 +60,19 @@ impl Replay {
             self.bytes -= bytes(&event);
             self.floor = place;
         }
+    }
+
+    /// Notes a place where the stream repeats an event that was delivered at an earlier one.
+    pub(crate) fn note_repetition(&mut self, place: Place) {
+        self.repetitions.insert(place);
+        if self.repetitions.len() > REPETITIONS_MAX {
+            self.repetitions.pop_first();
+        }
+    }
+
+    /// Whether the stream repeats an event here.
+    pub(crate) fn is_repetition(&self, place: Place) -> bool {
+        self.repetitions.contains(&place)
     }
 
     /// At most `count_max` events behind `after`, in order, and whether these are all; `None` if
@@ -104,6 +129,18 @@ mod tests {
         );
         let all = replay.after(Place::end_of(CommitNumber(9)), 2);
         assert_eq!(places(all), Some((Vec::new(), true)));
+    }
+
+    #[test]
+    fn the_oldest_repetitions_are_forgotten() {
+        let mut replay = Replay::new(0);
+        let last = u64::try_from(REPETITIONS_MAX).unwrap();
+        (0..=last).for_each(|number| replay.note_repetition(place(number, 3)));
+        assert!(!replay.is_repetition(place(0, 3)));
+        assert!(replay.is_repetition(place(1, 3)));
+        assert!(replay.is_repetition(place(last, 3)));
+        assert!(!replay.is_repetition(place(last, 2)));
+        assert_eq!(replay.repetitions.len(), REPETITIONS_MAX);
     }
 
     #[test]

@@ -3,13 +3,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use heliograph_bus::{BusError, CommitNumber, Committed, Delivery, Place, Resume, Resumed, Slot};
-use heliograph_protocol::{Event, EventId, Filter, Refusal};
+use heliograph_lifecycle::Failpoint;
+use heliograph_protocol::{Event, Filter, Refusal};
 use heliograph_store::EventStore;
 use heliograph_subscriptions::{Index, Matches};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::{Matcher, live::Opening};
+use crate::{Batches, Matcher, live::Opening};
 
 /// Events matched against resumed subscriptions under one hold of the lock.
 const SLICE_EVENTS: usize = 256;
@@ -18,15 +20,13 @@ const SLICE_EVENTS: usize = 256;
 /// millions.
 const SLICE_VALUES: usize = 4_096;
 
-/// Batches before the first missing one that are looked at, so that an event that was announced
-/// there is known when a worker announced it again.
-const LOOK_BACK: u64 = 64;
+/// How long a resumption may make no progress at all before the subscriptions are given up: no commit
+/// applied that it waits for, no batch read that it needs. As long as it does it may take its time.
+const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Reads of the stream that may fail one after another before the subscriptions are given up.
-const READ_FAILURES_MAX: u32 = 5;
-
-/// Pause after a failed reading; longer after each further one.
+/// Pause after a failed reading; longer after each further one, up to a second.
 const READ_PAUSE: Duration = Duration::from_millis(100);
+const READ_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Subscriptions on their way into the index.
 struct Resuming {
@@ -40,10 +40,7 @@ struct Resuming {
 
 impl<S: EventStore> Matcher<S> {
     pub(crate) async fn take_over(&self, resume: Resume) -> Result<(), Refusal> {
-        let wait = self.options().commit_wait;
-        if !self.link().applied(resume.from, wait).await {
-            return Err(Refusal::error("the relay is behind, try again"));
-        }
+        self.reach(resume.from).await?;
         let mut resuming = self.begin(resume);
         self.file(&mut resuming).await;
         let result = self.catch_up(&mut resuming).await;
@@ -56,6 +53,25 @@ impl<S: EventStore> Matcher<S> {
             }
         }
         result
+    }
+
+    /// Waits until what the gateway has from another matcher is known here too: one that lags is no
+    /// reason to end subscriptions.
+    async fn reach(&self, from: CommitNumber) -> Result<(), Refusal> {
+        if self.link().last_applied() >= from {
+            return Ok(());
+        }
+        let newest = timeout(PATIENCE, (self.link().progress.newest)()).await;
+        // The stream was made anew: what this number meant is gone. If nobody can say, it is waited
+        // for; a gateway isn't told numbers that aren't in the stream.
+        if matches!(newest, Ok(Ok(newest)) if newest < from) {
+            return Err(gone());
+        }
+        if self.link().reached(from, PATIENCE).await {
+            Ok(())
+        } else {
+            Err(Refusal::error("the relay is behind, try again"))
+        }
     }
 
     /// Takes the slots, so that a close is noticed.
@@ -109,8 +125,8 @@ impl<S: EventStore> Matcher<S> {
 
     /// Delivers from memory what is there, and what is older from the stream.
     async fn catch_up(&self, resuming: &mut Resuming) -> Result<(), Refusal> {
-        let mut seen = None;
-        let mut failures = 0;
+        let mut progress = Instant::now();
+        let mut pause = READ_PAUSE;
         loop {
             while let Some(done) = self.replay_slice(resuming) {
                 if done {
@@ -118,34 +134,23 @@ impl<S: EventStore> Matcher<S> {
                 }
                 tokio::task::yield_now().await;
             }
-            let seen = match &mut seen {
-                Some(seen) => seen,
-                none => none.insert(self.look_back(resuming.position.number).await),
-            };
-            match (self.link().progress.history)(resuming.position.number).await {
+            let error = match (self.link().progress.history)(resuming.position.number).await {
                 Ok(batches) if !batches.is_empty() => {
-                    failures = 0;
-                    for (number, changes) in batches {
-                        self.replay_batch(resuming, number, changes, seen);
-                        tokio::task::yield_now().await;
-                    }
+                    self.replay_batches(resuming, batches).await;
+                    (progress, pause) = (Instant::now(), READ_PAUSE);
+                    continue;
                 }
-                Err(BusError::Closed) => {
-                    return Err(Refusal::error(
-                        "the relay can't go on from there, ask again",
-                    ));
-                }
-                failed => {
-                    failures += 1;
-                    // It had newer ones: a server that knows of none is behind.
-                    let error = failed.err().unwrap_or(BusError::TimedOut);
-                    tracing::warn!(%error, failures, "failed to read the stream of commits");
-                    if failures > READ_FAILURES_MAX {
-                        return Err(error.into());
-                    }
-                    tokio::time::sleep(READ_PAUSE * failures).await;
-                }
+                Err(BusError::Closed) => return Err(gone()),
+                // It had newer ones: a server that knows of none is behind.
+                Ok(_none) => BusError::TimedOut,
+                Err(error) => error,
+            };
+            tracing::warn!(%error, "failed to read the stream of commits");
+            if progress.elapsed() >= PATIENCE {
+                return Err(error.into());
             }
+            sleep(pause).await;
+            pause = (pause * 2).min(READ_PAUSE_MAX);
         }
     }
 
@@ -167,27 +172,33 @@ impl<S: EventStore> Matcher<S> {
         Some(all)
     }
 
-    /// Delivers a batch that memory no longer holds.
-    fn replay_batch(
-        &self,
-        resuming: &mut Resuming,
-        number: CommitNumber,
-        changes: Vec<Committed>,
-        seen: &mut HashSet<EventId>,
-    ) {
+    /// Delivers batches that memory no longer holds. Only those that were applied here: of these it is
+    /// known which of their events the stream had announced before.
+    async fn replay_batches(&self, resuming: &mut Resuming, batches: Batches) {
+        let applied = self.link().last_applied();
+        for (number, changes) in batches {
+            if number > applied {
+                return;
+            }
+            self.replay_batch(resuming, number, changes);
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn replay_batch(&self, resuming: &mut Resuming, number: CommitNumber, changes: Vec<Committed>) {
         let live = self.link().live.lock();
         for (index, change) in (0_u32..).zip(changes) {
+            let place = Place { number, index };
             if let Committed::Winner(event) = change
-                && seen.insert(*event.id())
+                && !live.replay.is_repetition(place)
             {
-                let place = Place { number, index };
                 self.replay_event(&live, resuming, place, &event);
             }
         }
         resuming.position = resuming.position.max(Place::end_of(number));
     }
 
-    /// Delivers one event, unless it has been beaten since.
+    /// Delivers one event, unless it has been beaten since, or has expired.
     fn replay_event(
         &self,
         live: &crate::live::Live,
@@ -210,41 +221,19 @@ impl<S: EventStore> Matcher<S> {
             opening.is_some_and(|opening| live.is_open(*slot, *opening))
         });
         live.keep_allowed(&mut slots, event, &self.options().visibility);
-        if !slots.is_empty() {
+        if !slots.is_empty() && !self.is_over(event) {
             self.metrics().replayed.inc_by(slots.len() as u64);
             self.send(Delivery::Event {
                 event: Arc::clone(event),
                 place: Some(place),
                 slots,
             });
+            Failpoint::Replayed.reached();
         }
-    }
-
-    /// Ids announced shortly before a number. Without them an event that was announced twice may
-    /// be delivered twice, so a failure is no reason to give up.
-    async fn look_back(&self, from: CommitNumber) -> HashSet<EventId> {
-        let mut seen = HashSet::new();
-        let mut after = CommitNumber(from.0.saturating_sub(LOOK_BACK));
-        while after < from {
-            match (self.link().progress.history)(after).await {
-                Ok(batches) if !batches.is_empty() => {
-                    for (number, changes) in batches {
-                        after = number;
-                        if number > from {
-                            break;
-                        }
-                        seen.extend(changes.iter().map(|change| *event_of(change).id()));
-                    }
-                }
-                _ => break,
-            }
-        }
-        seen
     }
 }
 
-fn event_of(change: &Committed) -> &Arc<Event> {
-    match change {
-        Committed::Winner(event) | Committed::Again(event) | Committed::Seat(event) => event,
-    }
+/// The stream no longer goes back to where the gateway was.
+fn gone() -> Refusal {
+    Refusal::error("the relay can't go on from there, ask again")
 }

@@ -1,5 +1,6 @@
 //! A matcher over the memory store, without sockets: limits, hints, privacy, the live join.
 
+mod expiry;
 mod resume;
 
 use std::{sync::Arc, time::Duration};
@@ -30,6 +31,8 @@ struct Bed {
     delivered: Delivered,
     commits: Arc<Mutex<u64>>,
     history: Arc<History>,
+    /// Whether nobody knows what may be visible in the store, as between machines.
+    unknown_horizon: Arc<Mutex<bool>>,
 }
 
 /// The stream of commits, as far as it can be read again.
@@ -38,6 +41,8 @@ struct History {
     /// Closed while a reading is to wait.
     gate: watch::Sender<bool>,
     readings: watch::Sender<usize>,
+    /// Whether readings fail.
+    failing: watch::Sender<bool>,
 }
 
 impl Bed {
@@ -72,10 +77,13 @@ impl Bed {
             kept: Mutex::default(),
             gate: watch::Sender::new(true),
             readings: watch::Sender::new(0),
+            failing: watch::Sender::new(false),
         });
         let read = Arc::clone(&history);
         let commits = Arc::<Mutex<u64>>::default();
         let newest = Arc::clone(&commits);
+        let unknown_horizon = Arc::<Mutex<bool>>::default();
+        let unknown = Arc::clone(&unknown_horizon);
         let delivered = Delivered::default();
         let sink = Arc::clone(&delivered);
         let matcher = Matcher::new(
@@ -91,7 +99,7 @@ impl Bed {
                     let newest = CommitNumber(*newest.lock());
                     Box::pin(async move { Ok(newest) })
                 }),
-                horizon: Box::new(|| Some(CommitNumber::default())),
+                horizon: Box::new(move || (!*unknown.lock()).then(CommitNumber::default)),
                 history: Box::new(move |after| {
                     let history = Arc::clone(&read);
                     Box::pin(async move { history.after(after).await })
@@ -105,7 +113,16 @@ impl Bed {
             delivered,
             commits,
             history,
+            unknown_horizon,
         }
+    }
+
+    /// Commits one change under this number.
+    fn announce(&self, number: u64, change: Committed) {
+        let (number, events) = (CommitNumber(number), vec![change]);
+        *self.commits.lock() = number.0;
+        self.history.kept.lock().push((number, events.clone()));
+        self.matcher.apply(FeedItem::Committed { number, events });
     }
 
     /// Stores and commits one event, as ingest does.
@@ -166,6 +183,9 @@ impl History {
         self.readings.send_modify(|readings| *readings += 1);
         let opened = self.gate.subscribe().wait_for(|open| *open).await.is_ok();
         assert!(opened, "the gate outlives its readers");
+        if *self.failing.borrow() {
+            return Err(BusError::Unavailable);
+        }
         let kept = self.kept.lock();
         match kept.first() {
             Some((first, _)) if first.0 > after.0 + 1 => Err(BusError::Closed),

@@ -1,7 +1,7 @@
 //! Reaching a matcher.
 
 use std::{
-    hash::{BuildHasher, RandomState},
+    hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
     time::Duration,
 };
@@ -20,6 +20,7 @@ use crate::{
     ClientOptions, ClientTls, LinkError, MESSAGE_BYTES_MAX,
     queue::{Outgoing, Queue},
     rendezvous::Target,
+    transport::Transport,
 };
 
 /// A peer that doesn't answer a ping is gone after these two together.
@@ -43,6 +44,7 @@ const BACKOFF_LONGEST: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Connector {
     tls: Option<ClientTlsConfig>,
+    transport: Transport,
     hello: v1::Hello,
     connect_wait: Duration,
     queue_bytes_max: usize,
@@ -74,9 +76,14 @@ impl Connector {
     /// # Errors
     ///
     /// The certificates can't be used.
-    pub(crate) fn new(options: &ClientOptions, queue_bytes: Gauge) -> Result<Self, LinkError> {
+    pub(crate) fn new(
+        options: &ClientOptions,
+        transport: Transport,
+        queue_bytes: Gauge,
+    ) -> Result<Self, LinkError> {
         let connector = Self {
             tls: options.tls.as_ref().map(tls_config),
+            transport,
             hello: v1::Hello {
                 gateway: options.gateway.clone(),
                 incarnation: options.incarnation.clone(),
@@ -122,8 +129,8 @@ impl Connector {
         let pages = endpoint
             .initial_stream_window_size(PAGES_WINDOW_BYTES)
             .initial_connection_window_size(ALL_PAGES_WINDOW_BYTES);
-        let mut control = client(live.connect().await?);
-        let pages = client(pages.connect().await?);
+        let mut control = client(self.transport.connect(&live).await?);
+        let pages = client(self.transport.connect(&pages).await?);
         let queue = Arc::new(Queue::new(self.queue_bytes_max, self.queue_bytes.clone()));
         let hello = v1::GatewayMessage {
             message: Some(Message::Hello(self.hello.clone())),
@@ -164,13 +171,21 @@ fn tls_config(tls: &ClientTls) -> ClientTlsConfig {
 
 /// How long to wait before the next attempt: twice as long each time, with jitter, so that the
 /// gateways of a matcher that died don't all come at once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Backoff {
     attempts: u32,
-    random: RandomState,
+    /// Of the process: what is unlike others' need not be unlike from run to run.
+    seed: DefaultHasher,
 }
 
 impl Backoff {
+    /// For the process of this name and incarnation.
+    pub(crate) fn new(options: &ClientOptions) -> Self {
+        let mut seed = DefaultHasher::new();
+        (&options.gateway, &options.incarnation).hash(&mut seed);
+        Self { attempts: 0, seed }
+    }
+
     pub(crate) fn reset(&mut self) {
         self.attempts = 0;
     }
@@ -189,7 +204,9 @@ impl Backoff {
         self.attempts = self.attempts.saturating_add(1);
         let longest = longest.min(BACKOFF_LONGEST);
         // Between half of it and all of it.
-        let part = u32::try_from(self.random.hash_one(self.attempts) % 512).unwrap_or(0) + 512;
+        let mut hasher = self.seed.clone();
+        self.attempts.hash(&mut hasher);
+        let part = u32::try_from(hasher.finish() % 512).unwrap_or(0) + 512;
         longest * part / 1024
     }
 }
@@ -200,7 +217,7 @@ mod tests {
 
     #[test]
     fn attempts_come_soon_at_first_and_never_too_seldom() {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(&ClientOptions::default());
         let first = backoff.next();
         assert!((50..=100).contains(&first.as_millis()), "{first:?}");
         let later: Vec<_> = (0..40).map(|_| backoff.next()).collect();

@@ -30,7 +30,12 @@ use self::{
     pages::{Answer, BREAK_WAIT},
     table::{NotBegun, Table},
 };
-use crate::{ClientMetrics, ClientOptions, LinkError, rendezvous::Target, status};
+use crate::{
+    ClientMetrics, ClientOptions, LinkError,
+    rendezvous::Target,
+    status,
+    transport::{Dial, Transport},
+};
 
 pub use session::Link;
 
@@ -84,7 +89,32 @@ impl Client {
         deliver: Arc<dyn Deliver>,
         metrics: ClientMetrics,
     ) -> Result<(Self, Link), LinkError> {
-        let connector = Connector::new(&options, metrics.queue_bytes.clone())?;
+        Self::over(options, Transport::Tcp, targets, deliver, metrics)
+    }
+
+    /// The same over connections of another kind than TCP.
+    ///
+    /// # Errors
+    ///
+    /// The certificates can't be used.
+    pub fn with_dial(
+        options: ClientOptions,
+        dial: Dial,
+        targets: watch::Receiver<Option<Target>>,
+        deliver: Arc<dyn Deliver>,
+        metrics: ClientMetrics,
+    ) -> Result<(Self, Link), LinkError> {
+        Self::over(options, Transport::Other(dial), targets, deliver, metrics)
+    }
+
+    fn over(
+        options: ClientOptions,
+        transport: Transport,
+        targets: watch::Receiver<Option<Target>>,
+        deliver: Arc<dyn Deliver>,
+        metrics: ClientMetrics,
+    ) -> Result<(Self, Link), LinkError> {
+        let connector = Connector::new(&options, transport, metrics.queue_bytes.clone())?;
         let shared = Arc::new(Shared {
             options,
             table: Mutex::default(),

@@ -13,7 +13,7 @@ use heliograph_proto::{
 use heliograph_protocol::Refusal;
 use tokio::{
     sync::watch,
-    time::{Duration, Instant, MissedTickBehavior, sleep, sleep_until, timeout},
+    time::{Duration, Instant, MissedTickBehavior, sleep, sleep_until},
 };
 
 use super::{
@@ -64,6 +64,8 @@ struct Running<'a> {
     /// The number from which is being resumed, until that is done.
     from: Option<CommitNumber>,
     resuming: Option<Resuming>,
+    /// When the resumption came on last, or the matcher towards it.
+    progress: Instant,
 }
 
 impl Link {
@@ -84,7 +86,7 @@ impl Link {
     /// Keeps a session until [`Client::stop`](crate::Client::stop).
     pub async fn run(mut self) {
         let shared = Arc::clone(&self.shared);
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(&shared.options);
         let mut unserved = Instant::now();
         while let Some((target, connected)) = self.reach(&mut backoff, unserved).await {
             let began = Instant::now();
@@ -129,8 +131,8 @@ impl Link {
         }
     }
 
-    /// One session, from its welcome until nothing comes from it any more. Whether every live
-    /// subscription was served in it.
+    /// One session, from its welcome until nothing comes from it any more. Whether live subscriptions
+    /// were served in it: all of them, or with some of what they had missed.
     async fn serve(&mut self, target: Target, connected: Connected) -> bool {
         let shared = Arc::clone(&self.shared);
         let Connected {
@@ -154,6 +156,7 @@ impl Link {
             position: welcomed,
             from,
             resuming,
+            progress: Instant::now(),
         };
         shared
             .session
@@ -162,8 +165,8 @@ impl Link {
         let requests = running.requests(&active, parts);
         self.follow(&mut running, &active, live, requests, &target)
             .await;
-        self.delivered = running.delivered();
-        let served = running.from.is_none();
+        let served = running.from.is_none_or(|from| from > self.delivered);
+        self.delivered = running.delivered(self.delivered);
         shared.metrics.connected.set(0);
         shared.session.send_replace(Session::None);
         let free = shared.table.lock().detach();
@@ -184,7 +187,7 @@ impl Link {
     ) {
         let mut stop = running.shared.stop.subscribe();
         let options = &running.shared.options;
-        let mut resume = pin!(resume(Arc::clone(active), requests, options.resume_wait));
+        let mut resume = pin!(resume(Arc::clone(active), requests));
         let mut resumed = running.resuming.is_none();
         let mut beats = tokio::time::interval(LISTEN_EVERY);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -220,9 +223,15 @@ impl Link {
                         }
                     }
                 }
-                _ = beats.tick() => if heard.elapsed() > options.silence {
-                    tracing::warn!(matcher = target.name, "matcher says nothing");
-                    return;
+                _ = beats.tick() => {
+                    if heard.elapsed() > options.silence {
+                        tracing::warn!(matcher = target.name, "matcher says nothing");
+                        return;
+                    }
+                    if !resumed && running.progress.elapsed() > options.resume_wait {
+                        tracing::warn!(matcher = target.name, "resuming makes no progress");
+                        return;
+                    }
                 }
             }
         }
@@ -265,10 +274,14 @@ impl Running<'_> {
     }
 
     /// Up to where all live subscriptions have everything: those that were opened in this session
-    /// from its beginning, those that it took over from when that is done.
-    fn delivered(&self) -> CommitNumber {
-        self.from
-            .map_or(self.position, |from| from.min(self.position))
+    /// from its beginning, those that it took over from when that is done. A matcher that knows of
+    /// no commit has just been started and has opened none: then it is as it was `before`.
+    fn delivered(&self, before: CommitNumber) -> CommitNumber {
+        match (self.from, self.position) {
+            (from, CommitNumber(0)) => from.unwrap_or(before),
+            (Some(from), position) => from.min(position),
+            (None, position) => position,
+        }
     }
 
     fn resume_answered(&mut self, result: Resumed) -> std::ops::ControlFlow<()> {
@@ -308,7 +321,11 @@ impl Running<'_> {
                 });
             }
             Some(Message::Position(position)) => {
-                self.position = self.position.max(CommitNumber(position.number));
+                let position = CommitNumber(position.number);
+                if position > self.position {
+                    self.position = position;
+                    self.progress = Instant::now();
+                }
             }
             Some(Message::Mark(mark)) => self.marked(mark.request),
             Some(Message::Released(released)) => {
@@ -344,6 +361,7 @@ impl Running<'_> {
         {
             let before = CommitNumber(place.number.0.saturating_sub(1));
             *from = before.max(*from);
+            self.progress = Instant::now();
         }
     }
 
@@ -352,7 +370,11 @@ impl Running<'_> {
             .resuming
             .take_if(|resuming| resuming.request == request);
         if let Some(done) = done {
-            self.from = None;
+            // Whoever took over has come at least so far.
+            self.position = self
+                .from
+                .take()
+                .map_or(self.position, |from| from.max(self.position));
             let took = done.began.elapsed();
             self.shared
                 .metrics
@@ -400,7 +422,10 @@ async fn attempts(
         };
         let result = tokio::select! {
             biased;
-            () = moved(targets, &target) => continue,
+            () = moved(targets, &target) => {
+                wait = Duration::ZERO;
+                continue;
+            }
             result = connector.connect(&target) => result,
         };
         wait = backoff.next();
@@ -428,26 +453,23 @@ async fn moved(targets: &mut watch::Receiver<Option<Target>>, target: &Target) {
     }
 }
 
-/// Asks the matcher to take over what is live.
-async fn resume(active: Arc<Active>, parts: Vec<v1::ResumeRequest>, wait: Duration) -> Resumed {
+/// Asks the matcher to take over what is live. It takes its time, and gives up by itself if it doesn't
+/// get on.
+async fn resume(active: Arc<Active>, parts: Vec<v1::ResumeRequest>) -> Resumed {
     let mut control = active.control.clone();
-    match timeout(wait, control.resume(stream::iter(parts))).await {
-        Ok(Ok(reply)) => match reply.into_inner().refused {
+    match control.resume(stream::iter(parts)).await {
+        Ok(reply) => match reply.into_inner().refused {
             None => Resumed::TakenOver,
             Some(refusal) => Resumed::Refused(refusal.into()),
         },
-        Ok(Err(status)) => {
+        Err(status) => {
             tracing::warn!(error = %status, "the matcher doesn't resume");
             if status::is_over(&status) {
                 // What was queued before still comes, and then the end.
-                sleep(wait).await;
+                pending::<()>().await;
             }
             status::error_of(&status)
                 .map_or(Resumed::Broken, |error| Resumed::Refused(error.into()))
-        }
-        Err(_elapsed) => {
-            tracing::warn!("resuming takes too long");
-            Resumed::Broken
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a gateway has open, and where each subscription stands. Everything is decided under its one
 //! lock; what follows from a decision is done after it.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -20,7 +20,7 @@ const SUBSCRIPTION_BYTES: usize = 32;
 /// All subscriptions and connections of this gateway.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
-    slots: HashMap<u32, Entry>,
+    slots: BTreeMap<u32, Entry>,
     connections: HashMap<u64, Reader>,
     /// Who waits for the mark of which request.
     marks: HashMap<u64, oneshot::Sender<()>>,
@@ -217,7 +217,7 @@ impl Table {
     /// A session begins. Returns what is to be resumed in it, in parts.
     pub(crate) fn attach(&mut self, active: &Arc<Active>) -> Vec<Vec<v1::ResumedConnection>> {
         self.current = Some(Arc::clone(active));
-        let mut by_connection: HashMap<u64, Vec<v1::ResumedSubscription>> = HashMap::new();
+        let mut by_connection: BTreeMap<u64, Vec<v1::ResumedSubscription>> = BTreeMap::new();
         for (slot, entry) in &mut self.slots {
             if let State::Live { request } = &mut entry.state {
                 *request = active.next_request();

@@ -7,6 +7,7 @@ mod service;
 mod session;
 
 use std::{
+    collections::BTreeMap,
     hash::{BuildHasher, RandomState},
     sync::{
         Arc,
@@ -24,7 +25,7 @@ use parking_lot::RwLock;
 use self::session::{Numbers, Session};
 use crate::{ServerMetrics, queue::Queue};
 
-pub use serve::serve;
+pub use serve::{serve, serve_incoming};
 
 /// All sessions of a matcher. Made before the matcher, which needs the [`sink`](Self::sink). Clones
 /// share it.
@@ -46,7 +47,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Index {
     by_id: HashMap<u64, Arc<Session>>,
-    by_gateway: HashMap<String, Arc<Session>>,
+    by_gateway: BTreeMap<String, Arc<Session>>,
     /// Set at the end: no new ones.
     closed: bool,
 }
@@ -154,7 +155,14 @@ impl Sessions {
 
     /// Tells every gateway up to where it has everything.
     fn position(&self, applied: CommitNumber) {
-        let sessions: Vec<_> = self.shared.index.read().by_id.values().cloned().collect();
+        let sessions: Vec<_> = self
+            .shared
+            .index
+            .read()
+            .by_gateway
+            .values()
+            .cloned()
+            .collect();
         for session in sessions {
             session.position(applied.0);
         }
@@ -164,7 +172,7 @@ impl Sessions {
     fn close(&self) {
         let mut index = self.shared.index.write();
         index.closed = true;
-        for session in index.by_id.values() {
+        for session in index.by_gateway.values() {
             session.end();
         }
     }

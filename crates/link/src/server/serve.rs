@@ -1,18 +1,19 @@
 //! The listener of a matcher's end.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
+use futures_util::Stream;
 use heliograph_bus::{CommitNumber, Requests};
 use heliograph_lifecycle::{Phase, PhaseWatch, Tasks};
 use heliograph_proto::v1::matcher_server::MatcherServer;
 use tokio::{net::TcpListener, sync::watch, time::MissedTickBehavior};
 use tonic::transport::{
     Certificate, Identity, Server, ServerTlsConfig,
-    server::{Router, TcpIncoming},
+    server::{Connected, Router, TcpIncoming},
 };
 
 use super::{Sessions, service::Service};
-use crate::{LinkError, MESSAGE_BYTES_MAX, ServerOptions, ServerTls};
+use crate::{LinkError, MESSAGE_BYTES_MAX, ServerOptions, ServerTls, transport::Conduit};
 
 /// A peer that doesn't answer a ping is gone after these two together.
 const PING_EVERY: Duration = Duration::from_secs(1);
@@ -40,8 +41,29 @@ pub async fn serve(
     applied: watch::Receiver<CommitNumber>,
     options: ServerOptions,
     tasks: Tasks,
-    mut phase: PhaseWatch,
+    phase: PhaseWatch,
 ) -> Result<(), LinkError> {
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    serve_incoming(incoming, requests, sessions, applied, options, tasks, phase).await
+}
+
+/// The same for connections of any kind.
+///
+/// # Errors
+///
+/// The certificates can't be used, or `incoming` broke.
+pub async fn serve_incoming<C>(
+    incoming: impl Stream<Item = io::Result<C>>,
+    requests: Arc<dyn Requests>,
+    sessions: Sessions,
+    applied: watch::Receiver<CommitNumber>,
+    options: ServerOptions,
+    tasks: Tasks,
+    mut phase: PhaseWatch,
+) -> Result<(), LinkError>
+where
+    C: Conduit + Connected + 'static,
+{
     let heartbeat = options.heartbeat;
     let router = router(
         options.tls.clone(),
@@ -53,7 +75,6 @@ pub async fn serve(
             tasks,
         },
     )?;
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let stopping = sessions.clone();
     let served = router.serve_with_incoming_shutdown(incoming, async move {
         phase.reached(Phase::Draining).await;

@@ -1,6 +1,6 @@
 //! Broken connections, matchers that go, gateways that are too slow.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use heliograph_bus::{BusError, ConnectionId, Requests, Slot};
 use heliograph_link::{ClientOptions, ServerOptions};
@@ -55,6 +55,54 @@ async fn live_subscriptions_go_on_at_another_matcher_without_a_gap() {
     until(|| gateway.hub.released(2) == 1 && b.matcher.open_slots() == 2).await;
 }
 
+/// Else the first event after it is lost, or all before it come twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_goes_on_from_the_number_up_to_which_it_has_everything() {
+    let log = Log::default();
+    let a = start("a", &log, ServerOptions::default()).await;
+    let b = start("b", &log, ServerOptions::default()).await;
+    let gateway = gateway("g", Some(&a.target));
+    gateway.live(1, ALL).await;
+    commit(&log, &[&a, &b], 0..10);
+    until(|| gateway.hub.contents(1).len() == 10).await;
+    // A session begins with its matcher's number, so that it is known soon.
+    for served in [&b, &a].into_iter().cycle() {
+        let before = served.matcher.resumed_from.lock().len();
+        gateway.target.send_replace(Some(served.target.clone()));
+        until(|| served.matcher.resumed_from.lock().len() > before).await;
+        let from = served.matcher.resumed_from.lock()[before];
+        assert!(from <= 10, "{from} of 10");
+        if from == 10 {
+            break;
+        }
+    }
+    commit(&log, &[&a, &b], 10..20);
+    until(|| gateway.hub.contents(1).len() >= 20).await;
+    assert_eq!(gateway.hub.contents(1), numbers(0..20));
+}
+
+/// Else what it has is asked for again, and the stream may no longer hold it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_matcher_that_knows_nothing_yet_does_not_throw_a_gateway_back() {
+    let log = Log::default();
+    let a = start("a", &log, ServerOptions::default()).await;
+    let b = start("b", &log, ServerOptions::default()).await;
+    b.matcher.resumes.forget_permits(usize::MAX);
+    let gateway = gateway("g", Some(&a.target));
+    gateway.live(1, ALL).await;
+    commit(&log, &[&a], 0..10);
+    until(|| gateway.hub.contents(1).len() == 10).await;
+    // A session begins with its matcher's number, so that it is known in the second round.
+    for round in 0..2 {
+        gateway.target.send_replace(Some(b.target.clone()));
+        until(|| b.matcher.resumed_from.lock().len() > round).await;
+        gateway.target.send_replace(Some(a.target.clone()));
+        until(|| a.matcher.resumed_from.lock().len() > round).await;
+    }
+    let from = [&a, &b].map(|served| served.matcher.resumed_from.lock()[1]);
+    assert_eq!(from, [10, 10]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_breaks_under_load_loses_and_doubles_nothing() {
     let log = Log::default();
@@ -104,6 +152,54 @@ async fn a_session_that_breaks_while_it_resumes_goes_on_from_where_that_began() 
     until(|| gateway.hub.contents(1).len() == 40 && gateway.hub.contents(2).len() == 20).await;
     assert_eq!(gateway.hub.contents(1), numbers(0..40));
     assert_eq!(gateway.hub.contents(2), numbers(20..40));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_resumption_may_take_its_time_as_long_as_the_matcher_gets_on() {
+    let log = Log::default();
+    let served = start("m", &log, ServerOptions::default()).await;
+    let wire = Wire::to(&served.target).await;
+    let options = ClientOptions {
+        resume_wait: Duration::from_secs(3),
+        ..ClientOptions::default()
+    };
+    let patience = options.resume_wait;
+    let gateway = gateway_with("g", Some(&wire.target), options);
+    gateway.live(1, ALL).await;
+    served.matcher.resumes.forget_permits(usize::MAX);
+    wire.cut();
+    until(|| served.matcher.resumed_from.lock().len() == 1).await;
+    let (began, mut count) = (Instant::now(), 0);
+    while began.elapsed() < patience * 2 {
+        commit(&log, &[&served], count..count + 1);
+        count += 1;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    served.matcher.resumes.add_permits(1);
+    until(|| gateway.hub.contents(1).len() == count as usize).await;
+    assert_eq!(gateway.hub.contents(1), numbers(0..count));
+    assert_eq!(gateway.metric("reconnects_total"), 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_resumption_that_gets_nowhere_is_tried_in_another_session() {
+    let log = Log::default();
+    let served = start("m", &log, ServerOptions::default()).await;
+    let wire = Wire::to(&served.target).await;
+    let options = ClientOptions {
+        resume_wait: Duration::from_millis(300),
+        ..ClientOptions::default()
+    };
+    let gateway = gateway_with("g", Some(&wire.target), options);
+    gateway.live(1, ALL).await;
+    served.matcher.resumes.forget_permits(usize::MAX);
+    wire.cut();
+    until(|| served.matcher.resumed_from.lock().len() >= 2).await;
+    served.matcher.resumes.add_permits(100);
+    commit(&log, &[&served], 0..5);
+    until(|| gateway.hub.contents(1).len() == 5).await;
+    assert_eq!(gateway.hub.contents(1), numbers(0..5));
+    assert!(gateway.hub.ended().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -94,11 +94,57 @@ async fn a_stream_that_no_longer_goes_back_ends_the_subscription() {
     check(&bed, &[]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_matcher_that_lags_takes_over_once_it_has_caught_up_however_long_that_takes() {
+    let bed = Bed::new();
+    let notes = notes(&bed, 1).await;
+    *bed.commits.lock() = 10;
+    let resuming = bed.matcher.resume(resume(9, "{}"));
+    let apply = async {
+        for number in 2..=10 {
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            bed.announce(number, Committed::Winner(Arc::clone(&notes[0])));
+        }
+    };
+    let (resumed, ()) = tokio::join!(resuming, apply);
+    resumed.unwrap();
+    let live = event(1, 99, 1, &[], "live");
+    bed.publish(&live).await;
+    check(&bed, &[&live]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_matcher_that_gets_no_further_refuses() {
+    let bed = Bed::new();
+    notes(&bed, 1).await;
+    *bed.commits.lock() = 2;
+    let refusal = bed.matcher.resume(resume(2, "{}")).await.unwrap_err();
+    assert_eq!(refusal.prefix, Prefix::Error);
+}
+
 #[tokio::test]
-async fn a_matcher_that_is_behind_the_gateway_refuses() {
+async fn a_number_that_the_stream_never_had_is_refused_at_once() {
     let bed = Bed::new();
     notes(&bed, 1).await;
     let refusal = bed.matcher.resume(resume(2, "{}")).await.unwrap_err();
+    assert_eq!(refusal.prefix, Prefix::Error);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_can_not_be_read_for_a_while_is_waited_for() {
+    let bed = forgetful();
+    let notes = notes(&bed, 2).await;
+    bed.history.failing.send_replace(true);
+    let resuming = bed.matcher.resume(resume(1, "{}"));
+    let mend = async {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        bed.history.failing.send_replace(false);
+    };
+    let (resumed, ()) = tokio::join!(resuming, mend);
+    resumed.unwrap();
+    check(&bed, &[&notes[1]]);
+    bed.history.failing.send_replace(true);
+    let refusal = bed.matcher.resume(resume(1, "{}")).await.unwrap_err();
     assert_eq!(refusal.prefix, Prefix::Error);
 }
 
@@ -120,22 +166,92 @@ async fn a_slot_that_is_closed_meanwhile_stays_closed() {
     check(&bed, &[]);
 }
 
-#[tokio::test]
-async fn an_event_that_another_worker_stored_is_delivered_once() {
-    let bed = Bed::new();
+/// A matcher whose recent tier covers everything; it read `note` from the archive at its start if so
+/// desired, and none of the announcements.
+async fn warm(bed: Bed, note: Option<&Arc<Event>>) -> Bed {
+    if let Some(note) = note {
+        bed.store.write(vec![Arc::clone(note)]).await.unwrap();
+    }
     while !bed.matcher.recent().warm_step(100).await.unwrap() {}
-    bed.req(&["{}"], anyone()).await;
+    bed
+}
+
+#[tokio::test]
+async fn an_event_that_another_worker_stored_is_seen_at_once_and_delivered_when_it_is_announced() {
     let note = event(1, 10, 1, &[], "note");
-    let again = |number, change: fn(Arc<Event>) -> Committed| {
-        bed.matcher.apply(FeedItem::Committed {
-            number: CommitNumber(number),
-            events: vec![change(Arc::clone(&note))],
-        });
+    for read in [None, Some(&note)] {
+        let bed = warm(Bed::new(), read).await;
+        bed.req(&["{}"], anyone()).await;
+        bed.announce(1, Committed::Again(Arc::clone(&note)));
+        let answer = bed.req(&["{}"], anyone()).await;
+        assert_eq!(answer.0, [Arc::clone(&note)]);
+        assert!(bed.delivered.lock().is_empty());
+        bed.announce(2, Committed::Winner(Arc::clone(&note)));
+        bed.announce(3, Committed::Again(Arc::clone(&note)));
+        bed.announce(4, Committed::Winner(Arc::clone(&note)));
+        assert_eq!(*bed.delivered.lock(), [(Arc::clone(&note), vec![Slot(0)])]);
+    }
+}
+
+#[tokio::test]
+async fn who_was_shown_an_event_before_its_announcement_is_told_that_it_may_still_come() {
+    let note = event(1, 10, 1, &[], "note");
+    let bed = warm(Bed::new(), None).await;
+    *bed.unknown_horizon.lock() = true;
+    bed.announce(1, Committed::Again(Arc::clone(&note)));
+    let fresh = async || match bed.req(&["{}"], anyone()).await.1 {
+        AnswerEnd::Eose(eose) => eose.fresh,
+        AnswerEnd::Closed(refusal) => panic!("{refusal}"),
     };
-    again(1, Committed::Again);
-    again(2, Committed::Winner);
-    again(3, Committed::Again);
-    assert_eq!(*bed.delivered.lock(), [(Arc::clone(&note), vec![Slot(0)])]);
+    assert_eq!(fresh().await, [*note.id()]);
+    bed.announce(2, Committed::Winner(Arc::clone(&note)));
+    assert!(fresh().await.is_empty());
+}
+
+/// A worker died behind its store, another one found the event there and said so, the batch of the
+/// first came to a third, which announced it, and died before it acknowledged; so it is announced
+/// once more, much later.
+#[tokio::test]
+async fn every_matcher_delivers_an_event_at_one_place_however_often_workers_announce_it() {
+    let note = event(1, 10, 1, &[], "note");
+    let filler = event(2, 10, 1, &[], "filler");
+    let mut stream = vec![Committed::Again(Arc::clone(&note))];
+    stream.push(Committed::Winner(Arc::clone(&note)));
+    stream.extend(vec![Committed::Again(filler); 200]);
+    stream.push(Committed::Winner(Arc::clone(&note)));
+    stream.push(Committed::Again(Arc::clone(&note)));
+    for (bytes, read) in [(1 << 20, false), (0, false), (1 << 20, true), (0, true)] {
+        let bed = Bed::build(Budget::UNLIMITED, Budget::UNLIMITED, bytes);
+        let bed = warm(bed, read.then_some(&note)).await;
+        for (number, change) in (1..).zip(&stream) {
+            bed.announce(number, change.clone());
+        }
+        // Its place is 2: who has that has it, who hasn't gets it.
+        for (from, times) in [(0, 1), (1, 1), (2, 0), (100, 0), (202, 0), (203, 0)] {
+            bed.delivered.lock().clear();
+            let filter = format!(r#"{{"ids":["{}"]}}"#, note.id().to_hex());
+            bed.matcher.resume(resume(from, &filter)).await.unwrap();
+            let got = bed.delivered.lock().len();
+            assert_eq!(
+                got, times,
+                "from {from}, {bytes} bytes, read before: {read}"
+            );
+            bed.matcher.close(Slot(7));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_stream_has_and_the_matcher_has_not_applied_yet_comes_live() {
+    let bed = forgetful();
+    let notes = notes(&bed, 2).await;
+    let next = event(1, 99, 1, &[], "next");
+    let batch = vec![Committed::Winner(Arc::clone(&next))];
+    bed.history.kept.lock().push((CommitNumber(3), batch));
+    bed.matcher.resume(resume(1, "{}")).await.unwrap();
+    check(&bed, &[&notes[1]]);
+    bed.publish(&next).await;
+    check(&bed, &[&notes[1], &next]);
 }
 
 #[tokio::test]
