@@ -323,7 +323,7 @@ settings! {
         /// How long committed events can be read again: how long a gateway or matcher may be away
         /// before subscriptions end and the recent tier is read anew.
         committed_age as "committed_age_secs": Duration = 900, "seconds",
-            seconds(30..=604_800), restart;
+            seconds(5..=604_800), restart;
         /// Bytes of committed events that can be read again; the oldest go first.
         committed_bytes_max: u64 = 1_073_741_824, "bytes", integer(16 * MIB..=1_024 * GIB), restart;
         /// Where committed events lie: "memory" is faster and gone with most of the servers, which

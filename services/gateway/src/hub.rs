@@ -1,14 +1,12 @@
 //! Open subscriptions of this gateway by slot, and the way of a live event to their outboxes.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use hashbrown::HashSet;
 use heliograph_bus::{Deliver, Delivery, Eose, Place, Slot};
 use heliograph_protocol::{Event, EventId, Refusal, RelayMessage, SubscriptionId, event_head};
 use parking_lot::{Mutex, RwLock};
+use tokio::time::Instant;
 
 use crate::{Metrics, outbox::Outbox, seats::Seats};
 
@@ -74,10 +72,15 @@ impl Subscriber {
         }
     }
 
-    /// Sends a stored event. `false` if the subscription has ended meanwhile.
+    /// Sends a stored event, unless it is beaten by one that was sent: memory and database, which an
+    /// answer is read from, don't learn of a write at the same moment (CL-3). `false` if the
+    /// subscription has ended meanwhile.
     pub(crate) fn stored(&self, event: &Arc<Event>) -> bool {
         let mut state = self.state.lock();
         if let State::Holding { seats, .. } = &mut *state {
+            if seats.beat(event) {
+                return true;
+            }
             seats.note(event);
         }
         let open = !matches!(*state, State::Ended);

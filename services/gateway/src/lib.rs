@@ -14,6 +14,7 @@ mod pipeline;
 mod seats;
 mod server;
 mod session;
+mod stream;
 mod verified;
 mod websocket;
 
@@ -21,5 +22,6 @@ pub use hub::Hub;
 pub use metrics::Metrics;
 pub use options::{ConnectionLimits, Info, Options, Rate};
 pub use pipeline::{Known, Lookup};
-pub use server::{Gateway, run};
+pub use server::{Clock, Gateway, attend, run};
+pub use stream::Stream;
 pub use verified::Verified;

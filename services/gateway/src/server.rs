@@ -4,15 +4,17 @@ use std::{
     convert::Infallible,
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use heliograph_bus::{Bus, ConnectionId};
 use heliograph_lifecycle::{Phase, Shutdown, Tasks};
+use heliograph_protocol::Timestamp;
 use heliograph_verify::Verifier;
 use hyper::{
     Request, Response, StatusCode,
@@ -29,7 +31,7 @@ use tokio::{
 };
 
 use crate::{
-    Hub, Metrics, Options,
+    Hub, Metrics, Options, Stream,
     addresses::{Addresses, Admitted, client_address},
     http::{self, Body},
     metrics::Refused,
@@ -62,7 +64,11 @@ pub struct Gateway<B> {
     pub(crate) networks: watch::Sender<()>,
     addresses: Addresses,
     next_connection: AtomicU64,
+    clock: OnceLock<Clock>,
 }
+
+/// Tells the time by which events are admitted, expire and are found.
+pub type Clock = Box<dyn Fn() -> Timestamp + Send + Sync>;
 
 impl<B> std::fmt::Debug for Gateway<B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -100,7 +106,19 @@ impl<B: Bus> Gateway<B> {
             networks: watch::Sender::new(()),
             addresses: Addresses::default(),
             next_connection: AtomicU64::new(1),
+            clock: OnceLock::new(),
         })
+    }
+
+    /// Goes by another clock than the system's, as in a simulation. The first one stays.
+    pub fn set_clock(&self, clock: Clock) {
+        self.clock.get_or_init(|| clock);
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock
+            .get()
+            .map_or_else(Timestamp::now, |clock| clock())
     }
 
     /// Replaces the options; open sessions follow with their next message.
@@ -292,12 +310,7 @@ fn start_session<B: Bus>(
     admitted: Admitted,
     compressed: bool,
 ) {
-    let id = ConnectionId(gateway.next_connection.fetch_add(1, Ordering::Relaxed));
-    gateway.metrics.connections.inc();
-    gateway.metrics.connections_opened.inc();
-    let counted = Counted {
-        metrics: Arc::clone(&gateway.metrics),
-    };
+    let (id, counted) = count_in(gateway);
     let gateway = Arc::clone(gateway);
     let tasks = gateway.tasks.clone();
     tasks.spawn("session", async move {
@@ -323,6 +336,38 @@ fn start_session<B: Bus>(
         };
         session::run(gateway, opened).await;
     });
+}
+
+/// Serves a connection that speaks WebSocket from its first byte, until either side ends it: for who
+/// needs neither HTTP nor a listener. Without a word if the limits don't let it in.
+pub async fn attend<B: Bus, S: Stream>(gateway: Arc<Gateway<B>>, stream: S, address: IpAddr) {
+    let options = gateway.options.load_full();
+    let admitted = match admit(&gateway, &options, address) {
+        Ok(admitted) => admitted,
+        Err(limit) => {
+            gateway.metrics.refused(limit).inc();
+            return;
+        }
+    };
+    let (id, _counted) = count_in(&gateway);
+    let opened = Opened {
+        id,
+        address,
+        stream,
+        read_ahead: Bytes::new(),
+        admitted,
+        compressed: false,
+    };
+    session::run(gateway, opened).await;
+}
+
+/// Numbers and counts a new connection.
+fn count_in<B>(gateway: &Gateway<B>) -> (ConnectionId, Counted) {
+    let id = ConnectionId(gateway.next_connection.fetch_add(1, Ordering::Relaxed));
+    gateway.metrics.connections.inc();
+    gateway.metrics.connections_opened.inc();
+    let metrics = Arc::clone(&gateway.metrics);
+    (id, Counted { metrics })
 }
 
 /// An open connection in the gauge, until it is dropped.

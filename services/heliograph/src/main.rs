@@ -12,7 +12,8 @@ mod tools;
 use std::process::ExitCode;
 
 use clap::Parser;
-use heliograph_config::{Config, Loaded, LogFormat};
+use heliograph_config::{Config, Loaded, LogFormat, environment};
+use heliograph_lifecycle::arm_failpoint;
 use heliograph_telemetry::{LogError, LogStyle, init_logs};
 
 use crate::{
@@ -41,6 +42,9 @@ fn serve(settings: Settings, run: impl FnOnce(Loaded, &Reload) -> anyhow::Result
         Err(errors) => return fail(&errors.to_string(), EXIT_CONFIG),
     };
     if let Err(error) = start_logs(loaded.config()) {
+        return fail(&error.to_string(), EXIT_CONFIG);
+    }
+    if let Err(error) = arm_failpoint(environment()) {
         return fail(&error.to_string(), EXIT_CONFIG);
     }
     let reload: Reload = Box::new(move || Ok(settings.load()?));

@@ -200,21 +200,18 @@ impl<B: Bus> Session<B> {
 
     /// Gives back the slots of subscriptions that ended without this session's doing.
     fn clear_ended(&mut self) {
-        let ended = self.subscriptions.iter();
-        let ended: Vec<_> = ended
-            .filter(|(_, subscription)| subscription.subscriber.is_ended())
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in ended {
-            self.end_subscription(&id);
+        for id in self.subscription_ids() {
+            let subscription = self.subscriptions.get(&id);
+            if subscription.is_some_and(|subscription| subscription.subscriber.is_ended()) {
+                self.end_subscription(&id);
+            }
         }
     }
 
     /// Ends all subscriptions, each with CLOSED (CL-6).
     pub(super) fn close_subscriptions(&mut self, refusal: &Refusal) {
         self.clear_ended();
-        let ids: Vec<SubscriptionId> = self.subscriptions.keys().cloned().collect();
-        for id in ids {
+        for id in self.subscription_ids() {
             self.end_subscription(&id);
             self.closed(&id, refusal);
         }

@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Instant};
 use heliograph_bus::{Bus, CommitNumber, Counted};
 use heliograph_protocol::{
     ClientMessage, EventId, MessageError, Prefix, PublicKey, Refusal, RelayMessage, SubscriptionId,
-    Timestamp,
 };
 
 use super::{Session, Work, answer::Answered};
@@ -37,7 +36,7 @@ pub(super) enum Done {
 impl<B: Bus> Session<B> {
     /// Handles one text message.
     pub(super) fn message(&mut self, text: &str, options: &Options, work: &mut Work) {
-        let (received, now) = (Instant::now(), Timestamp::now());
+        let (received, now) = (Instant::now(), self.gateway.now());
         let metrics = Arc::clone(&self.gateway.metrics);
         match ClientMessage::parse(text) {
             Ok(ClientMessage::Event(event)) => {

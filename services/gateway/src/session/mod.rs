@@ -6,12 +6,7 @@ mod event;
 mod messages;
 mod socket;
 
-use std::{
-    net::IpAddr,
-    ops::ControlFlow,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{net::IpAddr, ops::ControlFlow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{
@@ -23,11 +18,11 @@ use heliograph_bus::{Bus, CommitNumber, ConnectionId};
 use heliograph_lifecycle::Phase;
 use heliograph_policy::{Reader, TokenBucket};
 use heliograph_protocol::{Refusal, RelayMessage, SubscriptionId};
-use tokio::{net::TcpStream, sync::Semaphore};
+use tokio::{sync::Semaphore, time::Instant};
 
 use self::{answer::Subscription, messages::Done, socket::Socket};
 use crate::{
-    Options,
+    Options, Stream,
     addresses::Admitted,
     metrics::{Closed, Verb},
     outbox::Outbox,
@@ -49,11 +44,11 @@ const FLUSH: Duration = Duration::from_secs(5);
 const READ_SLICE: Duration = Duration::from_millis(1);
 
 /// A connection after its upgrade.
-pub(crate) struct Opened {
+pub(crate) struct Opened<S> {
     pub(crate) id: ConnectionId,
     /// The client's, as far as proxies are believed.
     pub(crate) address: IpAddr,
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: S,
     /// What came right behind the HTTP request.
     pub(crate) read_ahead: Bytes,
     pub(crate) admitted: Admitted,
@@ -62,7 +57,7 @@ pub(crate) struct Opened {
 }
 
 /// Serves a connection until either side ends it.
-pub(crate) async fn run<B: Bus>(gateway: Arc<Gateway<B>>, opened: Opened) {
+pub(crate) async fn run<B: Bus, S: Stream>(gateway: Arc<Gateway<B>>, opened: Opened<S>) {
     let options = gateway.options.load_full();
     let Opened {
         id,
@@ -156,9 +151,9 @@ impl<B: Bus> Session<B> {
     }
 
     /// Reads, works and writes until the connection is to end; says why it does.
-    async fn serve(
+    async fn serve<S: Stream>(
         &mut self,
-        socket: &mut Socket,
+        socket: &mut Socket<S>,
         mut decoder: Decoder,
         read_ahead: Bytes,
         options: &Options,
@@ -185,8 +180,8 @@ impl<B: Bus> Session<B> {
             };
             match self.patience(socket, blocked, options) {
                 ControlFlow::Break(closed) => return closed,
-                ControlFlow::Continue(Some(until)) if timer.deadline() > until.into() => {
-                    timer.as_mut().reset(until.into());
+                ControlFlow::Continue(Some(until)) if timer.deadline() > until => {
+                    timer.as_mut().reset(until);
                 }
                 ControlFlow::Continue(_) => {}
             }
@@ -209,7 +204,7 @@ impl<B: Bus> Session<B> {
                     self.close_subscriptions(&Refusal::error("shutting down"));
                     let at = Instant::now() + spread(self.id, options);
                     drain_at = Some(at);
-                    timer.as_mut().reset(at.into());
+                    timer.as_mut().reset(at);
                 }
                 // The gateway, which holds the sender, lives as long as this.
                 _ = networks.changed() => self.close_if_banned(),
@@ -232,7 +227,7 @@ impl<B: Bus> Session<B> {
                             };
                             if let Some(begun) = begun {
                                 let limit = options.limits.message_timeout;
-                                timer.as_mut().reset((begun + limit).into());
+                                timer.as_mut().reset(begun + limit);
                             }
                             if started.elapsed() > READ_SLICE {
                                 tokio::task::yield_now().await;
@@ -243,7 +238,7 @@ impl<B: Bus> Session<B> {
                 }
                 () = &mut timer => {
                     let next = self.next_ring(drain_at, heard, begun, options);
-                    timer.as_mut().reset(next.into());
+                    timer.as_mut().reset(next);
                 }
             }
         }
@@ -276,9 +271,9 @@ impl<B: Bus> Session<B> {
     }
 
     /// Whether the session is over; if not, until when it waits for a client that doesn't read.
-    fn patience(
+    fn patience<S: Stream>(
         &mut self,
-        socket: &Socket,
+        socket: &Socket<S>,
         blocked: bool,
         options: &Options,
     ) -> ControlFlow<Closed, Option<Instant>> {
@@ -424,10 +419,16 @@ impl<B: Bus> Session<B> {
     }
 
     fn end_subscriptions(&mut self) {
-        let ids: Vec<SubscriptionId> = self.subscriptions.keys().cloned().collect();
-        for id in ids {
+        for id in self.subscription_ids() {
             self.end_subscription(&id);
         }
+    }
+
+    /// Open subscriptions in an order that is the same in every run.
+    fn subscription_ids(&self) -> Vec<SubscriptionId> {
+        let mut ids: Vec<SubscriptionId> = self.subscriptions.keys().cloned().collect();
+        ids.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+        ids
     }
 
     /// Waits for the EVENTs of a client that left right after sending them: it gets no answer, but

@@ -1,16 +1,11 @@
 //! The socket of a session: reads into a buffer that all sessions of a thread share, writes what
 //! waits in one system call where it fits.
 
-use std::{
-    cell::RefCell,
-    io,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{cell::RefCell, io, sync::Arc, time::Duration};
 
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::time::Instant;
 
-use crate::{Metrics, outbox::Outbox};
+use crate::{Metrics, Stream, outbox::Outbox};
 
 /// Bytes read at once.
 const READ_BYTES: usize = 64 * 1024;
@@ -26,8 +21,8 @@ thread_local! {
     static WRITE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-pub(super) struct Socket {
-    stream: TcpStream,
+pub(super) struct Socket<S> {
+    stream: S,
     outbox: Arc<Outbox>,
     /// Bytes that the kernel didn't take: the rest of frames already begun.
     rest: Vec<u8>,
@@ -35,8 +30,8 @@ pub(super) struct Socket {
     stalled_since: Option<Instant>,
 }
 
-impl Socket {
-    pub(super) fn new(stream: TcpStream, outbox: Arc<Outbox>) -> Self {
+impl<S: Stream> Socket<S> {
+    pub(super) fn new(stream: S, outbox: Arc<Outbox>) -> Self {
         Self {
             stream,
             outbox,
@@ -133,7 +128,14 @@ impl Socket {
         let linger = async {
             let mut rest = std::mem::take(&mut self.rest);
             self.outbox.take(&mut rest, usize::MAX);
-            self.stream.write_all(&rest).await?;
+            while !rest.is_empty() {
+                self.stream.writable().await?;
+                match self.stream.try_write(&rest) {
+                    Ok(written) => drop(rest.drain(..written)),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
+                }
+            }
             self.stream.shutdown().await?;
             loop {
                 self.stream.readable().await?;

@@ -34,7 +34,7 @@ async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("failed to listen for signals")?;
     let mut node = Node::start(&loaded).await?;
     let metrics = heliograph_store_scylla::Metrics::register(&mut node.registry);
-    let options = settings::cluster::archive(&node.config, node.urls.clone(), metrics);
+    let options = settings::cluster::writers_archive(&node.config, node.urls.clone(), metrics);
     let store = ScyllaStore::connect(options)
         .await
         .context("can't use the database")?;

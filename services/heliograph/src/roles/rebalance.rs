@@ -17,6 +17,10 @@ const LOOK: Duration = Duration::from_millis(100);
 /// its lease for some seconds more.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// The same where no other one is left that wasn't tried in vain just before: on a machine that is
+/// slow a session takes its time, and one that is given up too soon never comes.
+const LAST_PATIENCE: Duration = Duration::from_secs(3);
+
 /// How long a matcher that could not be reached is passed over while there are others: twice as
 /// long each time, since each try takes the gateway away from one that works.
 const PASSED_OVER: Duration = Duration::from_secs(10);
@@ -27,6 +31,8 @@ const PASSED_OVER_MAX: Duration = Duration::from_mins(5);
 struct Choice {
     gateway: String,
     ready: Vec<Target>,
+    /// Matchers that take no new work, and still do what they have.
+    leaving: Vec<Target>,
     /// Matchers that could not be reached since they came.
     failed: HashMap<Target, Failed>,
     current: Option<Target>,
@@ -55,7 +61,7 @@ pub(super) async fn follow(
         ..Choice::default()
     };
     loop {
-        choice.ready = ready(&members.borrow_and_update());
+        (choice.ready, choice.leaving) = targets(&members.borrow_and_update());
         if choice.look(is_connected(), Instant::now()) {
             match &choice.current {
                 Some(target) => {
@@ -79,9 +85,16 @@ impl Choice {
     /// Looks at the situation once. Whether another matcher was chosen.
     fn look(&mut self, connected: bool, now: Instant) -> bool {
         let ready = &self.ready;
+        let ready_is_empty = ready.is_empty();
         self.failed.retain(|target, _| ready.contains(target));
         self.note(connected, now);
-        let best = self.best(now);
+        let best = match &self.current {
+            // The only one, and it stops: what it still does is more than nothing.
+            Some(current) if ready_is_empty && connected && self.leaving.contains(current) => {
+                Some(current.clone())
+            }
+            _ => self.best(now),
+        };
         if best == self.current {
             self.better_since = None;
             return false;
@@ -100,8 +113,25 @@ impl Choice {
         true
     }
 
+    /// How long there may be no session with the current one.
+    fn patience(&self, now: Instant) -> Duration {
+        let others = |target: &&Target| self.current.as_ref() != Some(*target);
+        let untried = |target: &Target| !self.is_passed_over(target, now);
+        if self.ready.iter().filter(others).any(untried) {
+            PATIENCE
+        } else {
+            LAST_PATIENCE
+        }
+    }
+
+    fn is_passed_over(&self, target: &Target, now: Instant) -> bool {
+        let failed = self.failed.get(target);
+        failed.is_some_and(|failed| failed.until > now)
+    }
+
     /// Notes whether the current one can be reached.
     fn note(&mut self, connected: bool, now: Instant) {
+        let patience = self.patience(now);
         let Some(current) = &self.current else {
             self.away_since = None;
             return;
@@ -109,7 +139,7 @@ impl Choice {
         if connected {
             self.failed.remove(current);
             self.away_since = None;
-        } else if now - *self.away_since.get_or_insert(now) >= PATIENCE {
+        } else if now - *self.away_since.get_or_insert(now) >= patience {
             let before = self.failed.get(current);
             let wait = before.map_or(PASSED_OVER, |failed| failed.wait * 2);
             let wait = wait.min(PASSED_OVER_MAX);
@@ -121,13 +151,9 @@ impl Choice {
 
     /// The best of those that didn't fail lately; if all did, the one whose turn comes first.
     fn best(&self, now: Instant) -> Option<Target> {
-        let passed_over = |target: &Target| {
-            let failed = self.failed.get(target);
-            failed.is_some_and(|failed| failed.until > now)
-        };
         let ready = self.ready.iter();
         let left: Vec<Target> = ready
-            .filter(|target| !passed_over(target))
+            .filter(|target| !self.is_passed_over(target, now))
             .cloned()
             .collect();
         let next = || {
@@ -138,14 +164,19 @@ impl Choice {
     }
 }
 
-fn ready(members: &[Member]) -> Vec<Target> {
-    let ready = members.iter().filter(|member| member.ready);
-    ready
-        .map(|member| Target {
+/// Those that take gateways, and those that don't any more, or not yet.
+fn targets(members: &[Member]) -> (Vec<Target>, Vec<Target>) {
+    let (ready, others): (Vec<&Member>, Vec<&Member>) =
+        members.iter().partition(|member| member.ready);
+    let targets = |members: Vec<&Member>| {
+        let members = members.into_iter();
+        let target = |member: &Member| Target {
             name: member.name.clone(),
             address: member.address.clone(),
-        })
-        .collect()
+        };
+        members.map(target).collect()
+    };
+    (targets(ready), targets(others))
 }
 
 #[cfg(test)]
@@ -222,7 +253,7 @@ mod tests {
         for _ in 0..200 {
             choice.look(false, now);
             tried.push(choice.current == Some(first.clone()));
-            now += PATIENCE;
+            now += LAST_PATIENCE;
         }
         let late = &tried[100..];
         assert!(
@@ -250,8 +281,48 @@ mod tests {
         let start = Instant::now();
         choice.look(false, start);
         assert!(!choice.look(false, start));
-        assert!(!choice.look(false, start + PATIENCE));
+        assert!(!choice.look(false, start + LAST_PATIENCE));
         assert_eq!(choice.current, Some(first));
+    }
+
+    #[test]
+    fn a_slow_matcher_gets_its_time_where_the_others_were_tried_before() {
+        let (mut choice, first, second) = choice(&["a", "b"]);
+        let start = Instant::now();
+        choice.look(false, start);
+        assert_eq!(choice.current, Some(first.clone()));
+        choice.look(false, start);
+        assert!(choice.look(false, start + PATIENCE));
+        assert_eq!(choice.current, second);
+        let then = start + PATIENCE;
+        assert!(!choice.look(false, then));
+        assert!(!choice.look(false, then + PATIENCE));
+        assert!(!choice.look(false, then + LAST_PATIENCE - LOOK));
+        assert!(choice.look(false, then + LAST_PATIENCE));
+        assert_eq!(choice.current, Some(first));
+    }
+
+    #[test]
+    fn the_only_matcher_is_kept_while_it_stops_until_another_one_is_ready() {
+        let (mut choice, first, second) = choice(&["a", "b"]);
+        let start = Instant::now();
+        let second = second.unwrap();
+        choice.ready = vec![first.clone()];
+        choice.look(false, start);
+        choice.look(true, start);
+        choice.ready.clear();
+        choice.leaving = vec![first.clone(), second.clone()];
+        assert!(!choice.look(true, start));
+        assert_eq!(choice.current, Some(first.clone()));
+        choice.leaving = vec![first];
+        choice.ready = vec![second.clone()];
+        assert!(choice.look(true, start));
+        assert_eq!(choice.current, Some(second.clone()));
+        choice.ready.clear();
+        choice.leaving = vec![second];
+        assert!(choice.look(false, start), "it serves us no longer");
+        assert_eq!(choice.current, None);
+        assert!(!choice.look(false, start), "nobody begins where one stops");
     }
 
     #[test]

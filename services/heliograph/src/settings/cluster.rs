@@ -164,6 +164,20 @@ pub(crate) fn archive(
     }
 }
 
+/// The same for a worker, which announces an event once more that another one stored lately: only as
+/// long as every matcher, also one that has just started, knows from the stream of commits whether
+/// it was announced before. Half of that, since clocks differ.
+pub(crate) fn writers_archive(
+    config: &Config,
+    urls: RelayUrls,
+    metrics: scylla::Metrics,
+) -> scylla::ScyllaOptions {
+    scylla::ScyllaOptions {
+        fresh_window: scylla::FRESH_WINDOW.min(config.nats.committed_age) / 2,
+        ..archive(config, urls, metrics)
+    }
+}
+
 /// How often rows are kept, for the keyspace that `migrate` makes.
 pub(crate) fn replication(config: &Config) -> anyhow::Result<scylla::Replication> {
     let section = &config.scylla;
