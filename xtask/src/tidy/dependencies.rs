@@ -8,10 +8,11 @@ use serde_json::Value;
 use super::Finding;
 
 /// Every crate with its layer. A new one needs a line here, and a thought where it belongs.
-const LAYERS: [(&str, u8); 26] = [
+const LAYERS: [(&str, u8); 30] = [
     ("heliograph-protocol", 0),
     ("heliograph-config", 1),
     ("heliograph-lifecycle", 1),
+    ("heliograph-corpus", 1),
     ("heliograph-policy", 1),
     ("heliograph-subscriptions", 1),
     ("heliograph-telemetry", 1),
@@ -31,10 +32,13 @@ const LAYERS: [(&str, u8); 26] = [
     ("heliograph-ingest", 4),
     ("heliograph-matcher", 4),
     ("heliograph", 5),
+    ("heliograph-bench", 6),
+    ("heliograph-faults", 6),
+    ("heliograph-simulation", 6),
     ("heliograph-tests", 6),
     ("heliograph-fuzz", 6),
     ("heliograph-loadtest", 6),
-    ("xtask", 6),
+    ("xtask", 7),
 ];
 
 /// Backends of a seam: only the binary chooses one.
