@@ -24,6 +24,8 @@ use tokio::runtime::Runtime;
 
 use crate::shell;
 
+pub(crate) use measure::commit;
+
 /// The exit code of a process that a second Ctrl-C ends.
 const EXIT_FORCED: i32 = 130;
 
@@ -156,7 +158,12 @@ impl Up {
 }
 
 /// Builds the relay without a word on the standard output.
-fn build(release: bool) -> Result<PathBuf> {
+/// Builds the relay and says where it is.
+///
+/// # Errors
+///
+/// It doesn't build.
+pub(crate) fn build(release: bool) -> Result<PathBuf> {
     let mut cargo = shell::cargo("build");
     cargo.args(["-p", "heliograph"]);
     if release {

@@ -1,6 +1,8 @@
 //! Everything a script would do for this repository: `cargo xtask test` runs every check,
 //! `cargo xtask tidy` the checks over the tree, `cargo xtask reference` writes `docs/reference/`,
-//! `cargo xtask proto` the types of the wire forms, `cargo xtask cluster up` starts a whole cluster.
+//! `cargo xtask proto` the types of the wire forms, `cargo xtask cluster up` starts a whole cluster,
+//! `cargo xtask mutate` breaks what the tests must notice, `cargo xtask bench` measures relays side by
+//! side.
 //!
 //! `.ci/run` calls `cargo xtask test` and nothing else, so what passes here passes there.
 #![expect(
@@ -9,8 +11,10 @@
     reason = "a command-line tool speaks to its terminal"
 )]
 
+mod bench;
 mod cluster;
 mod failures;
+mod mutate;
 mod proto;
 mod reference;
 mod servers;
@@ -50,9 +54,13 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Measures relays side by side, optimised, and writes a table with ratios to the first.
+    Bench(bench::Bench),
     /// A cluster on this machine: real servers and every role as a process.
     #[command(subcommand)]
     Cluster(cluster::Command),
+    /// Breaks promises in a copy of the tree, one by one, and fails if the tests don't notice.
+    Mutate(mutate::Options),
     /// Writes docs/reference/ from what the binary says of itself.
     Reference {
         /// Write nothing; fail if a page is not up to date.
@@ -77,7 +85,9 @@ fn run(task: Task) -> Result<()> {
         Task::Tidy => tidy::run(),
         Task::Proto { check: false } => proto::write(),
         Task::Proto { check: true } => proto::check(),
+        Task::Bench(options) => bench::run(&options),
         Task::Cluster(command) => cluster::run(&command),
+        Task::Mutate(options) => mutate::run(&options),
         Task::Reference { check: false } => reference::write(),
         Task::Reference { check: true } => reference::check(),
     }

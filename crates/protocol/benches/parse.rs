@@ -1,5 +1,5 @@
-//! What reading an event costs: parse and id of a note, of a contact list, and reading back the
-//! wire form. Counted in bytes of the text; no signature is involved.
+//! What reading an event costs: parse and id of a note, of a contact list, the id alone, and reading
+//! back the wire form; and what a filter costs. Counted in bytes of the text; no signature is involved.
 //!
 //! `cargo bench -p heliograph-protocol`
 
@@ -8,6 +8,7 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use heliograph_protocol::{ClientMessage, Event, Filter};
 use heliograph_testkit::keys::Key;
+use sha2::{Digest, Sha256};
 
 /// A note of 874 bytes: the median of what relays see.
 fn note() -> Event {
@@ -76,8 +77,42 @@ fn bench_filters(criterion: &mut Criterion) {
     group.bench_function("match against 500 authors", |bencher| {
         bencher.iter(|| black_box(&filter).matches(black_box(&event)));
     });
+    // Answers and mentions of one author, some by one of 500, and what a first look decides.
+    let friend = Key::nth(1).hex();
+    for (name, text) in [
+        ("one kind, no", r#"{"kinds":[7]}"#.to_owned()),
+        (
+            "#p, yes",
+            format!(r##"{{"#p":["{friend}"],"kinds":[1,6,7]}}"##),
+        ),
+        (
+            "#p among 500, no",
+            format!(r##"{{"#p":[{}]}}"##, authors.join(",")),
+        ),
+        ("time alone, yes", r#"{"since":1600000000}"#.to_owned()),
+    ] {
+        let filter = Filter::parse(&text).expect("a filter");
+        group.bench_function(format!("match {name}"), |bencher| {
+            bencher.iter(|| black_box(&filter).matches(black_box(&event)));
+        });
+    }
     group.finish();
 }
 
-criterion_group!(benches, bench_events, bench_filters);
+/// The id alone: SHA-256 over as many bytes as its canonical text has.
+fn bench_id(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("id");
+    for (name, event) in [("note", note()), ("contact list", contact_list())] {
+        let text = event.as_str().as_bytes();
+        // Without the signature, whose place the brackets of the canonical text don't fill.
+        let text = &text[..text.len() - 128];
+        group.throughput(Throughput::Bytes(text.len() as u64));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| Sha256::digest(black_box(text)));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, bench_events, bench_filters, bench_id);
 criterion_main!(benches);

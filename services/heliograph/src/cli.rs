@@ -1,6 +1,6 @@
 //! The command line: every role and tool is a subcommand, none is the whole relay.
 
-use std::path::PathBuf;
+use std::{num::NonZero, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use heliograph_config::{ConfigErrors, IpNetwork, Loaded, environment, load};
@@ -273,6 +273,10 @@ pub(crate) enum Tool {
     },
     /// Gives free space back to the file system; the relay must not run.
     Compact,
+    /// Mends a damaged log as far as it can be read, so that the relay starts again.
+    Repair,
+    /// Writes signed events for benchmarks as JSONL: the same seed gives the same bytes.
+    Corpus(Corpus),
 }
 
 /// What to do with the configuration.
@@ -328,6 +332,32 @@ pub(crate) struct Delete {
     /// Removes without asking.
     #[arg(long)]
     pub(crate) yes: bool,
+}
+
+/// Arguments of `corpus`.
+#[derive(Debug, Args)]
+pub(crate) struct Corpus {
+    /// Another seed gives other authors and other events.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// How many events.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) events: u64,
+    /// How many authors; a quarter of the events if absent, 100 to 100,000.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) authors: Option<u32>,
+    /// The oldest `created_at`, in Unix seconds; 1 January 2026 if absent.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) time_start: Option<u64>,
+    /// Over how many seconds events are spread; 30 days if absent.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) time_span: Option<u64>,
+    /// Threads that sign; one for each core if absent. The bytes are the same with any number.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) threads: Option<NonZero<usize>>,
+    /// The file to write; the standard output if absent.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 impl Settings {

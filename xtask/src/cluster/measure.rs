@@ -54,7 +54,11 @@ pub(crate) fn run(measure: &Measure) -> Result<()> {
 }
 
 /// The commit that is checked out, and whether the tree differs from it.
-fn commit() -> Result<String> {
+///
+/// # Errors
+///
+/// There is no git.
+pub(crate) fn commit() -> Result<String> {
     let git = |arguments: &[&str]| shell::read(shell::command("git").args(arguments));
     let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
     let changed = !git(&["status", "--porcelain", "--untracked-files=no"])?.is_empty();

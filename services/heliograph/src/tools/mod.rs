@@ -5,6 +5,7 @@
 
 mod cluster;
 mod config;
+mod corpus;
 mod delete;
 mod events;
 mod export;
@@ -14,6 +15,7 @@ mod input;
 mod lines;
 mod output;
 mod progress;
+mod repair;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -70,8 +72,10 @@ fn with_output(
 }
 
 fn dispatch(tool: Tool, loaded: &Loaded, out: &mut impl io::Write) -> anyhow::Result<()> {
-    if let Tool::Config(tool) = tool {
-        return Ok(config::run(tool, loaded, out)?);
+    match tool {
+        Tool::Config(tool) => return Ok(config::run(tool, loaded, out)?),
+        Tool::Corpus(arguments) => return corpus::run(&arguments, out),
+        _ => {}
     }
     let place = Place::of(&loaded.config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -80,7 +84,7 @@ fn dispatch(tool: Tool, loaded: &Loaded, out: &mut impl io::Write) -> anyhow::Re
         .context("can't start a runtime")?;
     runtime.block_on(async {
         match tool {
-            Tool::Config(_) => Ok(()),
+            Tool::Config(_) | Tool::Corpus(_) => Ok(()),
             Tool::Import(arguments) => import::run(&arguments, &place, out).await,
             Tool::Export(arguments) => export::run(arguments, &place, out).await,
             Tool::Query { filter } => export::query(filter, &place, out).await,
@@ -88,6 +92,7 @@ fn dispatch(tool: Tool, loaded: &Loaded, out: &mut impl io::Write) -> anyhow::Re
             Tool::Delete(arguments) => delete::run(arguments, &place, out).await,
             Tool::Info { json } => info::run(json, &place, out),
             Tool::Compact => info::compact(&place, out),
+            Tool::Repair => repair::run(&place, out),
         }
     })
 }

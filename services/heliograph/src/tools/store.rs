@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 use heliograph_config::{Config, SyncMode};
 use heliograph_policy::RelayUrls;
-use heliograph_store_embedded::{EmbeddedReader, EmbeddedStore, OpenError, Options};
+use heliograph_store_embedded::{EmbeddedReader, EmbeddedStore, OpenError, Options, Repaired};
 
 use crate::settings;
 
@@ -45,6 +45,11 @@ impl Place {
         // A look first: a mistyped directory shouldn't become an empty store.
         drop(self.read()?);
         self.write()
+    }
+
+    /// Mends a damaged log.
+    pub(crate) fn repair(&self) -> anyhow::Result<Vec<Repaired>> {
+        EmbeddedStore::repair(&self.dir).map_err(|error| self.explain(error))
     }
 
     fn explain(&self, error: OpenError) -> anyhow::Error {

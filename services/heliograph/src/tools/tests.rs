@@ -285,6 +285,14 @@ fn compacting_keeps_every_event() {
 }
 
 #[test]
+fn a_repair_of_what_is_whole_changes_nothing() {
+    let (events, bench) = (notes(5), Bench::new());
+    bench.import_events(&events);
+    assert_eq!(bench.run(&["repair"]), "the log is not damaged\n");
+    assert_eq!(bench.run(&["export"]), lines(&events));
+}
+
+#[test]
 fn a_store_in_use_says_by_whom_and_what_to_do() {
     let bench = Bench::new();
     bench.import_events(&notes(1));
@@ -309,6 +317,7 @@ fn tools_that_need_a_store_do_not_make_one() {
         &["info"][..],
         &["count", "{}"],
         &["compact"],
+        &["repair"],
         &["delete", "--filter", "{}", "--yes"],
     ] {
         let (done, _) = bench.try_on("absent", arguments);

@@ -1,0 +1,283 @@
+//! The work itself, one kind a module, and what is measured around each.
+
+mod ask;
+mod idle;
+mod live;
+mod load;
+mod pacing;
+mod publish;
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    client::{Answer, Connection},
+    options::{Options, Sizes},
+    process::{Memory, own_cpu},
+    relay::Relay,
+    statistics::Latency,
+    work::Work,
+};
+
+/// How long one cell may take. A relay that doesn't answer fails the cell, not the run.
+const CELL_MAX: Duration = Duration::from_secs(900);
+
+/// Refusals that are kept as they were.
+const EXAMPLES_MAX: usize = 5;
+
+/// Signs in a message that a limit of rates was at work, for relays without NIP-01's prefixes.
+const LIMITER: [&str; 6] = [
+    "rate-limit",
+    "rate limit",
+    "too many",
+    "too fast",
+    "slow down",
+    "quota",
+];
+
+/// What one relay did in one cell of one pass.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Figures {
+    /// What is counted: event, request, delivery, connection.
+    pub unit: String,
+    /// How many of them.
+    pub operations: u64,
+    /// From the first to the last answer, in seconds.
+    pub wall_secs: f64,
+    /// CPU time of the relay until it was at rest again, in seconds.
+    pub server_cpu_secs: f64,
+    /// CPU time of this client, in seconds.
+    pub client_cpu_secs: f64,
+    /// From when an operation was due to its answer.
+    pub latency: Latency,
+    /// Bytes to and from the relay, frames included.
+    pub bytes_sent: u64,
+    /// See `bytes_sent`.
+    pub bytes_received: u64,
+    /// Stored events in answers.
+    pub rows: u64,
+    /// Rows of each question, or another count that has to be the same for all relays.
+    pub counts: Vec<u64>,
+    /// The counts that are right, where that is known.
+    pub expected: Vec<u64>,
+    /// What was refused.
+    pub refusals: Refusals,
+    /// Memory when the relay was at rest again.
+    pub memory: Memory,
+    /// Bytes on the disk then.
+    pub disk: u64,
+    /// Figures of this cell alone, by name.
+    pub extra: BTreeMap<String, f64>,
+}
+
+/// What wasn't done as asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusals {
+    /// Answers of a limiter, and every CLOSED and NOTICE: the figures mean nothing then.
+    pub limited: u64,
+    /// Events that were refused for another reason.
+    pub refused: u64,
+    /// The first few.
+    pub examples: Vec<String>,
+}
+
+impl Refusals {
+    /// Notes what wasn't accepted; anything else is left alone.
+    fn note(&mut self, answer: &Answer<'_>) {
+        let (limited, message) = match answer {
+            Answer::Ok(_, false, message) => (is_limiter(message), *message),
+            Answer::Closed(_, message) | Answer::Notice(message) => (true, *message),
+            _ => return,
+        };
+        if limited {
+            self.limited += 1;
+        } else {
+            self.refused += 1;
+        }
+        if self.examples.len() < EXAMPLES_MAX {
+            self.example(String::from_utf8_lossy(message).into_owned());
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.limited += other.limited;
+        self.refused += other.refused;
+        other
+            .examples
+            .into_iter()
+            .for_each(|text| self.example(text));
+    }
+
+    fn example(&mut self, text: String) {
+        if self.examples.len() < EXAMPLES_MAX && !self.examples.contains(&text) {
+            self.examples.push(text);
+        }
+    }
+}
+
+fn is_limiter(message: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(message).to_lowercase();
+    LIMITER.iter().any(|sign| text.contains(sign))
+}
+
+/// What the clients of a cell saw.
+#[derive(Debug, Default)]
+struct Seen {
+    operations: u64,
+    rows: u64,
+    counts: Vec<u64>,
+    latencies: Vec<Duration>,
+    refusals: Refusals,
+    sent: u64,
+    received: u64,
+    extra: BTreeMap<String, f64>,
+}
+
+impl Seen {
+    /// Adds what another connection saw.
+    fn add(&mut self, other: Self) {
+        self.operations += other.operations;
+        self.rows += other.rows;
+        self.latencies.extend(other.latencies);
+        self.refusals.add(other.refusals);
+        self.sent += other.sent;
+        self.received += other.received;
+    }
+
+    /// Adds the traffic of a connection that is done.
+    fn traffic(&mut self, connection: &Connection) {
+        self.sent += connection.bytes_sent;
+        self.received += connection.bytes_received;
+    }
+}
+
+/// A relay under work.
+#[derive(Clone, Copy)]
+pub(crate) struct Bench<'a> {
+    pub(crate) options: &'a Options,
+    pub(crate) sizes: &'a Sizes,
+    pub(crate) work: &'a Work,
+    pub(crate) relay: &'a Relay,
+}
+
+/// A cell's name with what was measured, or why it wasn't.
+pub(crate) type Measured = (String, Result<Figures>);
+
+impl Bench<'_> {
+    /// Runs every cell in order: questions before anything is published, so that their answers are
+    /// known.
+    pub(crate) async fn run(&self, done: &mut impl FnMut(Measured)) {
+        done(load::run(self).await);
+        ask::run(self, done).await;
+        publish::run(self, done).await;
+        live::run(self, done).await;
+        idle::run(self, done).await;
+    }
+
+    /// Measures around `work`, with rest before and behind.
+    async fn measure(
+        &self,
+        unit: &str,
+        work: impl Future<Output = Result<Seen>>,
+    ) -> Result<Figures> {
+        let patience = Duration::from_secs_f64(self.sizes.settle_secs);
+        self.relay.settle(patience).await?;
+        let (before, client, start) = (self.relay.usage()?, own_cpu(), Instant::now());
+        let seen = tokio::time::timeout(CELL_MAX, work).await;
+        let seen = seen.context("some answers never came")??;
+        let (wall, client) = (start.elapsed(), own_cpu().saturating_sub(client));
+        self.relay.settle(patience).await?;
+        let after = self.relay.usage()?;
+        Ok(Figures {
+            unit: unit.to_owned(),
+            operations: seen.operations,
+            wall_secs: wall.as_secs_f64(),
+            server_cpu_secs: after.cpu_since(&before).as_secs_f64(),
+            client_cpu_secs: client.as_secs_f64(),
+            latency: Latency::of(seen.latencies),
+            bytes_sent: seen.sent,
+            bytes_received: seen.received,
+            rows: seen.rows,
+            counts: seen.counts,
+            expected: Vec::new(),
+            refusals: seen.refusals,
+            memory: after.memory,
+            disk: self.relay.disk(),
+            extra: seen.extra,
+        })
+    }
+}
+
+/// Opens connections one after the other, so that no queue of the kernel overflows.
+async fn open(bench: &Bench<'_>, count: u32, deflate: bool) -> Result<Vec<Connection>> {
+    let mut connections = Vec::new();
+    for _ in 0..count {
+        connections.push(Connection::open(bench.relay.address(), deflate).await?);
+    }
+    Ok(connections)
+}
+
+/// Sends a REQ and reads until its EOSE; what is refused is noted.
+async fn subscribe(
+    connection: &mut Connection,
+    filter: &str,
+    refusals: &mut Refusals,
+) -> Result<()> {
+    connection.queue(format!(r#"["REQ","s",{filter}]"#).as_bytes());
+    loop {
+        connection.step().await?;
+        while let Some(message) = connection.message()? {
+            let answer = Answer::parse(message);
+            refusals.note(&answer);
+            if matches!(answer, Answer::Eose(_) | Answer::Closed(..)) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_limiter_says_is_told_from_other_refusals() {
+        let mut refusals = Refusals::default();
+        refusals.note(&Answer::Ok(1, true, b""));
+        refusals.note(&Answer::Eose(b"s"));
+        assert_eq!(refusals, Refusals::default());
+        refusals.note(&Answer::Ok(1, false, b"replaced: have newer event"));
+        assert_eq!((refusals.limited, refusals.refused), (0, 1));
+        refusals.note(&Answer::Ok(1, false, b"rate-limited: slow down there"));
+        refusals.note(&Answer::Ok(1, false, b"error: Too many events"));
+        refusals.note(&Answer::Closed(b"s", b"error: x"));
+        refusals.note(&Answer::Notice(b"hello"));
+        assert_eq!((refusals.limited, refusals.refused), (4, 1));
+        assert_eq!(refusals.examples.len(), 5);
+    }
+
+    #[test]
+    fn few_examples_are_kept_and_none_twice() {
+        let mut refusals = Refusals::default();
+        for nth in 0..20 {
+            let text = format!("notice {}", nth / 2);
+            refusals.note(&Answer::Notice(text.as_bytes()));
+        }
+        assert_eq!(
+            (refusals.limited, refusals.examples.len()),
+            (20, EXAMPLES_MAX)
+        );
+        assert_eq!(refusals.examples[1], "notice 1");
+        refusals.add(refusals.clone());
+        assert_eq!(
+            (refusals.limited, refusals.examples.len()),
+            (40, EXAMPLES_MAX)
+        );
+    }
+}

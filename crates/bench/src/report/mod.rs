@@ -1,0 +1,234 @@
+//! What was measured, for machines as JSON and for people as Markdown.
+
+mod check;
+mod table;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{cells::Figures, options::Sizes};
+
+pub use self::{check::Finding, table::markdown};
+
+/// Everything that one run has found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// What was built.
+    pub commit: String,
+    /// How the run was called.
+    pub command: String,
+    /// Where it ran.
+    pub machine: String,
+    /// The events.
+    pub corpus: CorpusReport,
+    /// How much of each work there was.
+    pub sizes: Sizes,
+    /// Whether client and relays had cores of their own.
+    pub pinned: bool,
+    /// Names of the relays, in the order of each pass.
+    pub passes: Vec<Vec<String>>,
+    /// In the order of the command line; ratios are to the first.
+    pub relays: Vec<RelayReport>,
+    /// Where results differ from each other or from what is right.
+    pub findings: Vec<Finding>,
+}
+
+/// What the events were.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CorpusReport {
+    /// Its seed.
+    pub seed: u64,
+    /// Authors.
+    pub authors: u32,
+    /// Events that were loaded.
+    pub loaded: u64,
+    /// Their bytes as JSONL.
+    pub loaded_bytes: u64,
+    /// Events that were published afterwards.
+    pub published: u64,
+    /// SHA-256 of all of them as JSONL.
+    pub fingerprint: String,
+}
+
+/// One relay.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RelayReport {
+    /// Its name on the command line.
+    pub name: String,
+    /// How it was started.
+    pub command: String,
+    /// What it has done before it answers OK.
+    pub durability: String,
+    /// In the order of the work.
+    pub cells: Vec<CellReport>,
+}
+
+/// One cell of one relay.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CellReport {
+    /// The same for all relays.
+    pub name: String,
+    /// One for each pass that could be measured.
+    pub passes: Vec<Figures>,
+    /// Why a pass couldn't.
+    pub failures: Vec<String>,
+}
+
+impl CellReport {
+    /// Whether its figures may be compared: everything was answered, and no limiter had a part in it.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        let limited: u64 = self
+            .passes
+            .iter()
+            .map(|figures| figures.refusals.limited)
+            .sum();
+        self.failures.is_empty() && limited == 0 && !self.passes.is_empty()
+    }
+}
+
+impl RelayReport {
+    /// Whether nothing was refused in any cell, and none failed.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        self.cells.iter().all(CellReport::is_valid)
+    }
+
+    /// A cell by its name.
+    #[must_use]
+    pub fn cell(&self, name: &str) -> Option<&CellReport> {
+        self.cells.iter().find(|cell| cell.name == name)
+    }
+}
+
+impl Report {
+    /// Compares all counts and keeps what differs.
+    pub(crate) fn cross_check(&mut self) {
+        self.findings = check::cross_check(&self.relays);
+    }
+
+    /// Names of cells in the order of the work, of whichever relay has them.
+    fn cell_names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        for cell in self.relays.iter().flat_map(|relay| &relay.cells) {
+            if !names.contains(&cell.name.as_str()) {
+                names.push(&cell.name);
+            }
+        }
+        names
+    }
+}
+
+#[cfg(test)]
+mod samples {
+    //! Reports for the tests of this module.
+
+    use super::*;
+    use crate::{cells::Refusals, statistics::Latency};
+
+    /// One pass: 1,000 operations in so many seconds for so much CPU time.
+    pub(super) fn figures(wall_secs: f64, server_cpu_secs: f64) -> Figures {
+        Figures {
+            unit: "event".to_owned(),
+            operations: 1_000,
+            wall_secs,
+            server_cpu_secs,
+            client_cpu_secs: 0.01,
+            latency: Latency {
+                count: 1_000,
+                p50_ms: 1.25,
+                p99_ms: 20.0,
+                max_ms: 30.0,
+            },
+            counts: vec![3, 5],
+            ..Figures::default()
+        }
+    }
+
+    pub(super) fn limited(mut figures: Figures) -> Figures {
+        figures.refusals = Refusals {
+            limited: 2,
+            refused: 0,
+            examples: vec!["rate-limited: slow | down".to_owned()],
+        };
+        figures
+    }
+
+    pub(super) fn cell(passes: Vec<Figures>) -> CellReport {
+        CellReport {
+            name: "publish 1×1".to_owned(),
+            passes,
+            failures: Vec::new(),
+        }
+    }
+
+    pub(super) fn relay(name: &str, cells: Vec<CellReport>) -> RelayReport {
+        RelayReport {
+            name: name.to_owned(),
+            command: format!("run {name}"),
+            durability: "fsync".to_owned(),
+            cells,
+        }
+    }
+
+    pub(super) fn report(relays: Vec<RelayReport>) -> Report {
+        let mut report = Report {
+            commit: "c0ffee".to_owned(),
+            command: "cargo xtask bench".to_owned(),
+            machine: "a machine".to_owned(),
+            corpus: CorpusReport {
+                seed: 1,
+                authors: 2,
+                loaded: 3,
+                loaded_bytes: 4,
+                published: 5,
+                fingerprint: "abcd".to_owned(),
+            },
+            sizes: Sizes::small(),
+            pinned: false,
+            passes: vec![relays.iter().map(|relay| relay.name.clone()).collect()],
+            relays,
+            findings: Vec::new(),
+        };
+        report.cross_check();
+        report
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{samples::*, *};
+
+    #[test]
+    fn a_cell_in_which_a_limiter_refused_is_invalid_and_so_is_its_relay() {
+        let good = cell(vec![figures(1.0, 1.0)]);
+        assert!(good.is_valid());
+        let bad = cell(vec![figures(1.0, 1.0), limited(figures(1.0, 1.0))]);
+        assert!(!bad.is_valid());
+        assert!(!relay("a", vec![good, bad]).is_valid());
+    }
+
+    #[test]
+    fn a_cell_that_failed_or_never_ran_is_invalid() {
+        let mut failed = cell(vec![figures(1.0, 1.0)]);
+        failed.failures.push("closed".to_owned());
+        assert!(!failed.is_valid());
+        assert!(!cell(Vec::new()).is_valid());
+    }
+
+    #[test]
+    fn events_refused_for_another_reason_leave_it_valid() {
+        let mut one = figures(1.0, 1.0);
+        one.refusals.refused = 7;
+        assert!(cell(vec![one]).is_valid());
+    }
+
+    #[test]
+    fn a_report_reads_back_from_its_json() {
+        let report = report(vec![relay(
+            "a",
+            vec![cell(vec![limited(figures(0.1, 0.3))])],
+        )]);
+        let text = serde_json::to_string(&report).unwrap();
+        assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
+    }
+}

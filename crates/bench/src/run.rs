@@ -1,0 +1,280 @@
+//! A whole run: every relay in turn, then in reversed order, each time on an empty directory.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::{
+    cells::{Bench, Figures, Measured},
+    options::{Options, RelayOptions, Sizes},
+    process::machine,
+    relay::{Relay, import},
+    report::{CellReport, CorpusReport, RelayReport, Report, markdown},
+    work::Work,
+};
+
+/// Measures all relays, writes bench.json and bench.md and returns what is in them. `tell` gets a line
+/// for each cell.
+///
+/// # Errors
+///
+/// A relay doesn't start, or the results can't be written. What fails in a cell stands in the report.
+pub fn run(options: &Options, tell: &mut dyn FnMut(&str)) -> Result<Report> {
+    raise_open_files();
+    let cores = Cores::divide(options.pin)?;
+    let relays = options.relays().map_err(anyhow::Error::msg)?;
+    let sizes = options.sizes();
+    let work = Work::make(options.seed, options.authors, &sizes)?;
+    tell(&format!(
+        "corpus: {} events, sha256 {}",
+        work.summary.events, work.summary.fingerprint
+    ));
+    fs::create_dir_all(&options.out).with_context(|| options.out.display().to_string())?;
+    let data = tempfile::Builder::new()
+        .prefix("data-")
+        .tempdir_in(&options.out)?;
+    // Commands may change their directory.
+    let data_path = fs::canonicalize(data.path())?;
+    let mut report = begin(options, &relays, &sizes, &work);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("can't start a runtime")?;
+    for pass in 0..options.passes.max(1) {
+        let mut order: Vec<usize> = (0..relays.len()).collect();
+        if pass % 2 == 1 {
+            order.reverse();
+        }
+        report
+            .passes
+            .push(order.iter().map(|nth| relays[*nth].name.clone()).collect());
+        for nth in order {
+            let directory = data_path.join(format!("{pass}-{nth}"));
+            let mut keep = |measured: Measured| {
+                tell(&line(pass, &relays[nth].name, &measured));
+                add(&mut report.relays[nth].cells, measured);
+            };
+            let setting = Setting {
+                options,
+                sizes: &sizes,
+                work: &work,
+                cores: &cores,
+            };
+            runtime.block_on(measure(&setting, &relays[nth], &directory, &mut keep))?;
+            // Room for the next one, which finds the disk as this one did.
+            fs::remove_dir_all(&directory).with_context(|| directory.display().to_string())?;
+        }
+    }
+    report.cross_check();
+    write(&report, &options.out)?;
+    Ok(report)
+}
+
+/// What is the same for every relay and pass.
+struct Setting<'a> {
+    options: &'a Options,
+    sizes: &'a Sizes,
+    work: &'a Work,
+    cores: &'a Cores,
+}
+
+/// One relay in one pass.
+async fn measure(
+    setting: &Setting<'_>,
+    relay_options: &RelayOptions,
+    directory: &Path,
+    keep: &mut impl FnMut(Measured),
+) -> Result<()> {
+    let Setting {
+        options,
+        sizes,
+        work,
+        cores,
+    } = *setting;
+    fs::create_dir_all(directory)?;
+    let name = "import";
+    if let Some(command) = relay_options
+        .import
+        .as_ref()
+        .filter(|_| options.wants(name))
+    {
+        let file = directory.join("corpus.jsonl");
+        work.write_loaded(&file)?;
+        let figures = measure_import(command, &file, &directory.join("import"), work).await;
+        fs::remove_file(&file)?;
+        keep((name.to_owned(), figures));
+    }
+    let relay = cores.start(relay_options, &directory.join("data")).await?;
+    let bench = Bench {
+        options,
+        sizes,
+        work,
+        relay: &relay,
+    };
+    bench.run(keep).await;
+    relay.stop().await
+}
+
+async fn measure_import(
+    command: &str,
+    file: &Path,
+    directory: &Path,
+    work: &Work,
+) -> Result<Figures> {
+    let import = import(command, file, directory).await?;
+    let times = import.disk as f64 / work.loaded_bytes().max(1) as f64;
+    let operations = work.loaded().count() as u64;
+    Ok(Figures {
+        unit: "event".to_owned(),
+        operations,
+        counts: vec![operations],
+        wall_secs: import.wall.as_secs_f64(),
+        server_cpu_secs: import.cpu.as_secs_f64(),
+        disk: import.disk,
+        extra: [("disk, × JSONL".to_owned(), times)].into(),
+        ..Figures::default()
+    })
+}
+
+fn begin(options: &Options, relays: &[RelayOptions], sizes: &Sizes, work: &Work) -> Report {
+    let relays = relays.iter().map(|relay| RelayReport {
+        name: relay.name.clone(),
+        command: relay.command.clone(),
+        durability: relay.durability.clone(),
+        cells: Vec::new(),
+    });
+    Report {
+        commit: options.commit.clone(),
+        command: options.command.clone(),
+        machine: machine(),
+        corpus: CorpusReport {
+            seed: options.seed,
+            authors: work.corpus.options().authors,
+            loaded: sizes.events,
+            loaded_bytes: work.loaded_bytes(),
+            published: sizes.published(),
+            fingerprint: work.summary.fingerprint.clone(),
+        },
+        sizes: *sizes,
+        pinned: options.pin,
+        passes: Vec::new(),
+        relays: relays.collect(),
+        findings: Vec::new(),
+    }
+}
+
+fn add(cells: &mut Vec<CellReport>, (name, figures): Measured) {
+    let at = cells
+        .iter()
+        .position(|cell| cell.name == name)
+        .unwrap_or_else(|| {
+            cells.push(CellReport {
+                name,
+                passes: Vec::new(),
+                failures: Vec::new(),
+            });
+            cells.len() - 1
+        });
+    match figures {
+        Ok(figures) => cells[at].passes.push(figures),
+        Err(error) => cells[at].failures.push(format!("{error:#}")),
+    }
+}
+
+fn line(pass: u32, relay: &str, (cell, figures): &Measured) -> String {
+    let text = match figures {
+        Err(error) => format!("FAILED: {error:#}"),
+        Ok(figures) => {
+            let seconds = figures.wall_secs.max(f64::MIN_POSITIVE);
+            let count = figures.operations.max(1) as f64;
+            format!(
+                "{:.0} {}/s, p50 {:.2} ms, {:.1} µs of CPU each{}",
+                figures.operations as f64 / seconds,
+                figures.unit,
+                figures.latency.p50_ms,
+                figures.server_cpu_secs * 1e6 / count,
+                if figures.refusals.limited > 0 {
+                    ", INVALID"
+                } else {
+                    ""
+                }
+            )
+        }
+    };
+    format!("pass {}, {relay}: {cell}: {text}", pass + 1)
+}
+
+fn write(report: &Report, directory: &Path) -> Result<()> {
+    let json = serde_json::to_string_pretty(report)?;
+    for (name, text) in [("bench.json", json), ("bench.md", markdown(report))] {
+        let path = directory.join(name);
+        fs::write(&path, text).with_context(|| path.display().to_string())?;
+    }
+    Ok(())
+}
+
+/// Thousands of connections need as many open files, here and in the relays, which inherit it.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    // Where that is forbidden, cells that need more say so.
+    let _as_it_was = setrlimit(Resource::Nofile, wanted);
+}
+
+/// Which cores relays and this client run on.
+#[derive(Debug)]
+struct Cores {
+    #[cfg(target_os = "linux")]
+    parts: Option<(rustix::thread::CpuSet, rustix::thread::CpuSet)>,
+}
+
+#[cfg(target_os = "linux")]
+impl Cores {
+    /// The last of the cores for the client and the others for relays, if they are to be apart.
+    fn divide(apart: bool) -> Result<Self> {
+        use rustix::thread::{CpuSet, sched_getaffinity};
+        if !apart {
+            return Ok(Self { parts: None });
+        }
+        let mut relays = sched_getaffinity(None)?;
+        let last = (0..CpuSet::MAX_CPU).rev().find(|core| relays.is_set(*core));
+        let last = last
+            .filter(|_| relays.count() > 1)
+            .context("--pin needs two cores")?;
+        let mut client = CpuSet::new();
+        client.set(last);
+        relays.unset(last);
+        Ok(Self {
+            parts: Some((relays, client)),
+        })
+    }
+
+    /// Starts a relay on its cores, which it inherits from this thread.
+    async fn start(&self, options: &RelayOptions, directory: &Path) -> Result<Relay> {
+        use rustix::thread::{sched_getaffinity, sched_setaffinity};
+        let Some((relays, client)) = &self.parts else {
+            return Relay::start(options, directory).await;
+        };
+        let all = sched_getaffinity(None)?;
+        sched_setaffinity(None, relays)?;
+        let relay = Relay::start(options, directory).await;
+        sched_setaffinity(None, if relay.is_ok() { client } else { &all })?;
+        relay
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Cores {
+    fn divide(apart: bool) -> Result<Self> {
+        anyhow::ensure!(!apart, "--pin needs Linux");
+        Ok(Self {})
+    }
+
+    async fn start(&self, options: &RelayOptions, directory: &Path) -> Result<Relay> {
+        Relay::start(options, directory).await
+    }
+}

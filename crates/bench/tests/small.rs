@@ -1,0 +1,128 @@
+//! A small run against the relay itself: every cell completes, and every count is right.
+
+use std::fs;
+
+use clap::Parser as _;
+use heliograph_bench::{
+    options::{Options, Sizes},
+    report::Report,
+    run,
+};
+use heliograph_testkit::process::{binary, conformance_config};
+
+/// The relay with these settings beside those of the conformance suites, and with time enough to read
+/// for a debug build on a busy machine.
+fn relay(name: &str, settings: &str) -> String {
+    format!(
+        "{name}=exec '{}' --config '{}' --data {{dir}} --listen 127.0.0.1:{{port}} \
+         --set admin.listen=127.0.0.1:0 --set store.scan_ms_max=60000 {settings}",
+        binary().display(),
+        conformance_config().display()
+    )
+}
+
+/// Runs a small bench; returns the report, and the table as it was written.
+fn bench(sizes: Sizes, arguments: &[&str]) -> (Report, String) {
+    let out = tempfile::tempdir().expect("a directory");
+    let path = out.path().join("results");
+    let fixed = ["bench", "--out", path.to_str().expect("a plain path")];
+    let mut options = Options::parse_from(fixed.iter().chain(arguments));
+    options.sizes = Some(sizes);
+    let mut lines = Vec::new();
+    let report = run(&options, &mut |line| lines.push(line.to_owned()));
+    let report = report.unwrap_or_else(|error| panic!("{error:#}\n{}", lines.join("\n")));
+    let json = fs::read_to_string(path.join("bench.json")).expect("it is written");
+    let written: Report = serde_json::from_str(&json).expect("a report");
+    assert_eq!(
+        (&written.corpus, &written.passes),
+        (&report.corpus, &report.passes)
+    );
+    let entries = fs::read_dir(&path).expect("it is there");
+    let left: Vec<_> = entries.flatten().collect();
+    assert_eq!(left.len(), 2, "data directories are removed: {left:?}");
+    let table = fs::read_to_string(path.join("bench.md")).expect("it is written");
+    (report, table)
+}
+
+#[test]
+fn every_cell_completes_with_right_counts() {
+    let import = format!(
+        "own=exec '{}' --data {{dir}} import {{file}}",
+        binary().display()
+    );
+    let (report, table) = bench(
+        Sizes::small(),
+        &[
+            "--relay",
+            &relay("own", ""),
+            "--import",
+            &import,
+            "--passes",
+            "1",
+        ],
+    );
+    assert!(report.findings.is_empty(), "{table}");
+    let own = &report.relays[0];
+    // Import, load, ten kinds of questions twice, four ways to publish, three fans, three of connections.
+    assert_eq!(own.cells.len(), 1 + 1 + 20 + 4 + 3 + 3, "{table}");
+    assert!(own.is_valid(), "{table}");
+    for cell in &own.cells {
+        let [figures] = cell.passes.as_slice() else {
+            panic!("{}: {:?}", cell.name, cell.failures);
+        };
+        assert!(
+            figures.operations > 0 && figures.wall_secs > 0.0,
+            "{}",
+            cell.name
+        );
+        let loaded = cell.name == "import";
+        assert!(
+            loaded || (figures.latency.count > 0 && figures.bytes_received > 0),
+            "{}",
+            cell.name
+        );
+    }
+    let figures = |name: &str| &own.cell(name).unwrap().passes[0];
+    assert_eq!(figures("load").operations, 3_000);
+    assert!(figures("load").server_cpu_secs > 0.0 && figures("load").disk > 100_000);
+    assert_eq!(figures("publish 50×20").operations, 300);
+    assert_eq!(figures("live 1→50 at 10/s").operations, 200);
+    assert_eq!(figures("live 1→20, 50 notes").counts, [50; 20]);
+    assert!(figures("idle, deflate offered").extra["with deflate"] > 29.0);
+    assert!(figures("REQ kind 1, limit 500 (20×)").rows >= 500);
+}
+
+#[test]
+fn a_relay_that_limits_rates_is_marked_invalid() {
+    let sizes = Sizes {
+        events: 300,
+        ..Sizes::small()
+    };
+    let limited = relay("limited", "--set gateway.events_per_sec=1");
+    let (report, table) = bench(
+        sizes,
+        &[
+            "--relay",
+            &relay("free", ""),
+            "--relay",
+            &limited,
+            "--only",
+            "nothing else",
+        ],
+    );
+    let [free, limited] = report.relays.as_slice() else {
+        panic!("{table}");
+    };
+    assert!(free.is_valid() && !limited.is_valid(), "{table}");
+    assert!(table.contains("limited, load: INVALID"), "{table}");
+    let orders: Vec<Vec<&str>> = report
+        .passes
+        .iter()
+        .map(|order| order.iter().map(String::as_str).collect())
+        .collect();
+    assert_eq!(orders, [["free", "limited"], ["limited", "free"]]);
+    assert_eq!(
+        (free.cells[0].passes.len(), limited.cells[0].passes.len()),
+        (2, 2)
+    );
+}

@@ -1,0 +1,81 @@
+//! `cargo xtask bench`: builds the relay and the program that measures relays side by side, both
+//! optimised, and runs that. Its arguments are that program's, and so is its help.
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+
+use crate::{cluster, shell};
+
+/// The package of the program.
+const PACKAGE: &str = "heliograph-bench";
+
+/// What is passed on.
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+pub(crate) struct Bench {
+    /// See `--help`.
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "OPTIONS"
+    )]
+    arguments: Vec<String>,
+}
+
+/// Measures, with the table on the standard output and everything else on the standard error stream.
+///
+/// # Errors
+///
+/// Something doesn't build, or a relay doesn't run.
+pub(crate) fn run(bench: &Bench) -> Result<()> {
+    let asks_for_help = bench
+        .arguments
+        .iter()
+        .any(|argument| ["--help", "-h"].contains(&argument.as_str()));
+    let mut cargo = shell::cargo("run");
+    cargo
+        .args(["--quiet", "--release", "-p", PACKAGE, "--"])
+        .args(&bench.arguments);
+    if !asks_for_help {
+        cargo
+            .arg("--binary")
+            .arg(cluster::build(true)?)
+            .args(["--commit", &cluster::commit()?])
+            .args(["--command", &command_line(&bench.arguments)]);
+    }
+    let status = cargo.status().context("can't start cargo")?;
+    ensure!(status.success(), "the bench failed: {status}");
+    Ok(())
+}
+
+/// How this was called, as a shell would read it.
+fn command_line(arguments: &[String]) -> String {
+    let plain = |text: &str| {
+        text.chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_./=,".contains(c))
+    };
+    let quote = |text: &String| {
+        if plain(text) {
+            text.clone()
+        } else {
+            format!("'{}'", text.replace('\'', r"'\''"))
+        }
+    };
+    let words = ["cargo xtask bench".to_owned()].into_iter();
+    words
+        .chain(arguments.iter().map(quote))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_can_be_given_to_a_shell_again() {
+        let arguments = ["--quick", "--relay", "a=run {port} 'x'"].map(str::to_owned);
+        let expected = r"cargo xtask bench --quick --relay 'a=run {port} '\''x'\'''";
+        assert_eq!(command_line(&arguments), expected);
+    }
+}
