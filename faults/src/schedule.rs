@@ -24,6 +24,13 @@ const PROGRESS: usize = 20;
 /// How much later things come on a slow way.
 const DELAY: Duration = Duration::from_millis(200);
 
+/// Subscriptions of one gateway's clients, about.
+const SUBSCRIPTIONS: usize = 50;
+
+/// Subscriptions that are open in the end, and live events that came on them, at least.
+const KEPT_MIN: usize = 60;
+const LIVE_MIN: usize = 1_000;
+
 /// What happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -150,7 +157,23 @@ impl Schedule {
         bed.check_running();
         let summary = load.finish(&Expect::default());
         say(&format!("seed {:#x}: {summary}", self.seed));
+        self.check_worth(&summary);
         summary
+    }
+
+    /// Whoever closes everything breaks no promise, and is of no use.
+    #[track_caller]
+    fn check_worth(&self, summary: &Summary) {
+        let stopped = |step: &&Step| matches!(step.fault, Fault::Stop(Role::Gateway, _));
+        let gateways_stopped = self.steps.iter().filter(stopped).count();
+        assert!(
+            summary.live >= LIVE_MIN && summary.kept >= KEPT_MIN,
+            "too little came, or stayed: {summary}"
+        );
+        assert!(
+            summary.closed <= (gateways_stopped + 1) * SUBSCRIPTIONS,
+            "too many subscriptions ended: {summary}"
+        );
     }
 
     /// Lets it all happen, one after another: each fault ends, and every gateway takes events

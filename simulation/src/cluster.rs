@@ -86,8 +86,8 @@ struct Shared {
     processes: Mutex<BTreeMap<String, (Role, Arc<Process>)>>,
     incarnations: Mutex<u64>,
     matchers: Mutex<BTreeMap<String, Member>>,
-    /// Seconds by which the clock of a process is wrong.
-    skews: Mutex<BTreeMap<String, i64>>,
+    /// Seconds by which the clock of a process is wrong, each from a second on.
+    skews: Mutex<BTreeMap<String, Vec<(u64, i64)>>>,
 }
 
 impl Cluster {
@@ -151,7 +151,9 @@ impl Cluster {
 
     /// Sets the clock of a process wrong.
     pub fn skew(&self, name: &str, secs: i64) {
-        self.shared.skews.lock().insert(name.to_owned(), secs);
+        let now = self.shared.journal.now().as_secs();
+        let mut skews = self.shared.skews.lock();
+        skews.entry(name.to_owned()).or_default().push((now, secs));
     }
 
     /// The recent tiers of the matchers that are ready.
@@ -321,9 +323,22 @@ impl Cluster {
 
     /// The time as a process knows it.
     pub fn time_at(&self, name: &str) -> Timestamp {
-        let skew = self.shared.skews.lock().get(name).copied().unwrap_or(0);
+        let skews = self.shared.skews.lock();
+        let skew = skews.get(name).and_then(|skews| skews.last());
         let now = self.shared.journal.now().as_secs();
-        Timestamp::from_secs(now.saturating_add_signed(skew))
+        Timestamp::from_secs(now.saturating_add_signed(skew.map_or(0, |(_, skew)| *skew)))
+    }
+
+    /// The earliest time that the clock of a process has shown since this true second.
+    pub fn earliest_since(&self, name: &str, since: u64) -> u64 {
+        let skews = self.shared.skews.lock();
+        let changes = skews.get(name).map_or(&[][..], Vec::as_slice);
+        let before = changes.iter().rev().find(|(from, _)| *from < since);
+        let after = changes.iter().filter(|(from, _)| *from >= since);
+        let first = (since, before.map_or(0, |(_, skew)| *skew));
+        let times = after.copied().chain([first]);
+        let times = times.map(|(from, skew)| from.saturating_add_signed(skew));
+        times.min().unwrap_or(since)
     }
 
     fn link_client(

@@ -98,7 +98,8 @@ impl Connection {
             text: filter.to_owned(),
             asked: 0,
             commits: self.commits(),
-            now: self.place.cluster.time_at(&self.gateway).as_secs(),
+            since: self.place.journal.now().as_secs(),
+            now: u64::MAX,
             seen: Vec::new(),
             commits_at_eose: None,
             over: false,
@@ -203,7 +204,8 @@ impl Connection {
             Seen::Closed(why) => self.note(format_args!("has CLOSED for {subscription}: {why}")),
         }
         if let Some(number) = self.subscriptions.get(subscription) {
-            let now = self.place.cluster.time_at(&self.gateway).as_secs();
+            let cluster = &self.place.cluster;
+            let now = |since| cluster.earliest_since(&self.gateway, since);
             self.place.history.saw(*number, seen, self.commits(), now);
         }
     }

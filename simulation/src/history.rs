@@ -43,7 +43,9 @@ pub struct Subscription {
     pub asked: Step,
     /// The commits that there were then.
     pub commits: usize,
-    /// The gateway's time in seconds when it was asked, or later if its clock went back meanwhile.
+    /// The true second in which it was asked.
+    pub since: u64,
+    /// The earliest time of the gateway, in seconds, between question and EOSE.
     pub now: u64,
     /// What came, in order, each with its step.
     pub seen: Vec<(Step, Seen)>,
@@ -107,12 +109,19 @@ impl History {
         })
     }
 
-    /// Something came for a subscription; `commits` is how many there are, `now` the gateway's time.
-    pub fn saw(&self, subscription: usize, seen: Seen, commits: usize, now: u64) {
+    /// Something came for a subscription; `commits` is how many there are, `now` says the earliest
+    /// time that the gateway's clock has shown since a second.
+    pub fn saw(
+        &self,
+        subscription: usize,
+        seen: Seen,
+        commits: usize,
+        now: impl FnOnce(u64) -> u64,
+    ) {
         self.with(|shared, step| {
             let subscription = &mut shared.subscriptions[subscription];
             if subscription.commits_at_eose.is_none() {
-                subscription.now = subscription.now.min(now);
+                subscription.now = now(subscription.since);
             }
             if seen == Seen::Eose {
                 subscription.commits_at_eose = Some(commits);

@@ -106,6 +106,15 @@ impl std::fmt::Debug for Follower {
     }
 }
 
+/// What a message says.
+enum Read {
+    Step(Step),
+    /// Nothing new.
+    Known,
+    /// That others before it didn't come.
+    Lost,
+}
+
 impl Follower {
     pub(crate) fn new(core: Arc<Core>, stream: String, from: From) -> Self {
         Self {
@@ -130,11 +139,11 @@ impl Follower {
                 continue;
             };
             match timeout(SILENCE_MAX, messages.next()).await {
-                Ok(Some(Ok(message))) => {
-                    if let Some(step) = self.read(message) {
-                        return step;
-                    }
-                }
+                Ok(Some(Ok(message))) => match self.read(message) {
+                    Read::Step(step) => return step,
+                    Read::Known => {}
+                    Read::Lost => self.rest("messages were lost on the way").await,
+                },
                 Ok(Some(Err(error))) => self.rest(&error.to_string()).await,
                 Ok(None) => self.rest("the consumer ended").await,
                 Err(_elapsed) => self.rest("the consumer is silent").await,
@@ -218,25 +227,23 @@ impl Follower {
             .map_err(|error| error.to_string())
     }
 
-    fn read(&mut self, message: Message) -> Option<Step> {
-        let (number, sent, behind) = {
-            let info = message.info().ok()?;
-            (info.stream_sequence, info.consumer_sequence, info.pending)
+    fn read(&mut self, message: Message) -> Read {
+        let (number, sent, behind) = match message.info() {
+            Ok(info) => (info.stream_sequence, info.consumer_sequence, info.pending),
+            Err(_not_of_a_stream) => return Read::Known,
         };
         if sent != self.came + 1 {
             // What was on its way when the connection broke is lost, and the consumer goes on behind
             // it. Nothing is missing in the stream.
-            tracing::debug!(stream = self.stream, "messages were lost on the way");
-            self.messages = None;
-            return None;
+            return Read::Lost;
         }
         self.came = sent;
         if let From::Number(expected) = self.from {
             if number < expected {
-                return None; // Seen before the consumer was made anew.
+                return Read::Known; // Seen before the consumer was made anew.
             }
             if number > expected {
-                return Some(Step::Gap {
+                return Read::Step(Step::Gap {
                     expected,
                     found: number,
                 });
@@ -249,7 +256,7 @@ impl Follower {
         let removed = message.headers.as_ref().is_some_and(|headers| {
             headers.get(KV_OPERATION).is_some() || headers.get(MARKER_REASON).is_some()
         });
-        Some(Step::Message(Followed {
+        Read::Step(Step::Message(Followed {
             number,
             subject: message.subject.to_string(),
             payload: message.payload,

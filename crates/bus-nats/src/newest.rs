@@ -61,6 +61,14 @@ struct Proof {
     sent: Instant,
 }
 
+/// What is known of who leads.
+#[derive(Debug, Default)]
+struct Led {
+    /// Whether there may be more than one who believes to.
+    replicated: bool,
+    proof: Option<Proof>,
+}
+
 /// The answer to every ticket up to one.
 #[derive(Debug, Clone, Copy)]
 struct Answer {
@@ -87,13 +95,13 @@ impl Newest {
     pub(crate) fn start(self: &Arc<Self>) {
         let newest = Arc::clone(self);
         self.core.tasks.spawn("bus newest", async move {
-            let mut proof = None;
+            let mut led = Led::default();
             loop {
                 // Closing first: nobody asks any more.
                 tokio::select! {
                     biased;
                     () = newest.core.closed() => return,
-                    () = newest.asked.notified() => newest.ask(&mut proof).await,
+                    () = newest.asked.notified() => newest.ask(&mut led).await,
                 }
             }
         });
@@ -128,11 +136,11 @@ impl Newest {
     }
 
     /// One request, for all tickets given out before it.
-    async fn ask(&self, proof: &mut Option<Proof>) {
+    async fn ask(&self, led: &mut Led) {
         let upto = self.tickets.load(Ordering::Acquire);
         let started = Instant::now();
         self.core.metrics.newest_requests.inc();
-        let asking = self.ask_leader(proof);
+        let asking = self.ask_leader(led);
         let ends = match timeout(self.core.options.newest_deadline, asking).await {
             Ok(Ok(ends)) => Some(ends),
             Ok(Err(error)) => {
@@ -152,24 +160,36 @@ impl Newest {
     }
 
     /// What the leader says, and nobody who only believes to be it.
-    async fn ask_leader(&self, proof: &mut Option<Proof>) -> Result<Ends, String> {
+    async fn ask_leader(&self, led: &mut Led) -> Result<Ends, String> {
+        if led.replicated && led.proof.is_none_or(|proof| proof.is_old(Instant::now())) {
+            let (ends, proof) = tokio::try_join!(self.ask_ends(), self.prove())?;
+            return Ok(led.prove(ends.0, proof));
+        }
+        let (ends, replicated) = self.ask_ends().await?;
+        led.replicated = replicated;
+        let proven = |proof: Proof| proof.holds(ends.last, Instant::now());
+        if !replicated || led.proof.is_some_and(proven) {
+            return Ok(ends);
+        }
+        let proof = self.prove().await?;
+        Ok(led.prove(ends, proof))
+    }
+
+    /// What somebody who believes to lead says of the stream, and whether there may be another.
+    async fn ask_ends(&self) -> Result<(Ends, bool), String> {
         let stream = self.core.names.committed_stream();
         let info = self.core.stream_info(stream).await?;
         let ends = Ends {
             first: info.state.first_sequence.max(1),
             last: info.state.last_sequence,
         };
-        let alone = info.config.num_replicas <= 1;
-        if alone || proof.is_some_and(|proof| proof.holds(ends.last, Instant::now())) {
-            return Ok(ends);
-        }
+        Ok((ends, info.config.num_replicas > 1))
+    }
+
+    async fn prove(&self) -> Result<Proof, String> {
         let sent = Instant::now();
         let sequence = self.announce_nothing(sent).await?;
-        *proof = Some(Proof { sequence, sent });
-        Ok(Ends {
-            first: ends.first,
-            last: ends.last.max(sequence),
-        })
+        Ok(Proof { sequence, sent })
     }
 
     /// Puts an empty batch at the end of the stream and returns its number.
@@ -195,7 +215,22 @@ impl Newest {
 impl Proof {
     /// Whether a stream that ends so is the leader's.
     fn holds(self, last: u64, now: Instant) -> bool {
-        last >= self.sequence && now.saturating_duration_since(self.sent) < PROOF_LASTS
+        last >= self.sequence && !self.is_old(now)
+    }
+
+    fn is_old(self, now: Instant) -> bool {
+        now.saturating_duration_since(self.sent) >= PROOF_LASTS
+    }
+}
+
+impl Led {
+    /// The ends of the stream by what a majority has just taken.
+    fn prove(&mut self, ends: Ends, proof: Proof) -> Ends {
+        self.proof = Some(proof);
+        Ends {
+            first: ends.first,
+            last: ends.last.max(proof.sequence),
+        }
     }
 }
 

@@ -287,7 +287,8 @@ async fn error_or_again<B: Backend>(
         item = first => item,
         answer = &mut publish => panic!("answered by nobody: {answer:?}"),
     };
-    assert_ne!(item.if_stored(), IfStored::Unknown, "it is new");
+    let if_stored = item.if_stored();
+    assert_ne!(if_stored, IfStored::Unknown, "it is new");
     fail(item);
     if !B::REDELIVERS {
         assert!(soon("the error", publish).await.is_err());
@@ -297,7 +298,11 @@ async fn error_or_again<B: Backend>(
     let again = async {
         let mut items = next_items(&mut intake, 10).await;
         let item = items.remove(0);
-        assert_eq!(item.if_stored(), IfStored::Unknown, "it was here before");
+        assert_eq!(
+            item.if_stored(),
+            if_stored,
+            "the store knows as long as it is fresh"
+        );
         item.answer(Ok(stored));
     };
     let (answer, ()) = tokio::join!(soon("the receipt", publish), again);

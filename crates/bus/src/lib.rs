@@ -303,7 +303,8 @@ pub enum IfStored {
     /// Another worker stored it, lately or long ago, and may not have announced it yet. The store knows
     /// which of its events are fresh.
     Elsewhere,
-    /// A worker took this very batch lately and went away, perhaps between store and announcement.
+    /// A worker took this very batch and went away, perhaps between store and announcement, and so long
+    /// ago that the store no longer calls fresh what it wrote. To announce it twice is better than never.
     Unknown,
 }
 

@@ -165,7 +165,13 @@ impl<S: EventStore> Recent<S> {
     /// so that all who follow the stream deliver it at the same place, whatever they have read from
     /// the archive.
     pub fn take_again(&self, event: &Arc<Event>) {
-        self.shared.state.write().take_again(event);
+        let mut state = self.shared.state.write();
+        state.take_again(event);
+        if event.kind() == Kind::VANISH {
+            while state.vanish(event) {
+                RwLockWriteGuard::bump(&mut state);
+            }
+        }
     }
 
     /// Whether something that beats this event has been seen lately: a deletion, a request to

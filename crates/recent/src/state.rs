@@ -15,8 +15,8 @@ use crate::{
     lately::Lately,
 };
 
-/// Ids of announced events that aren't in the index, to tell a redelivery; 2–4 MiB when full.
-const PASSED_MAX: usize = 65_536;
+/// Ids of announced events that aren't in the index, to tell a redelivery; 8–16 MiB when full.
+const PASSED_MAX: usize = 262_144;
 
 /// Ids read from the archive that are still to be announced; past it the oldest are forgotten, and
 /// a subscription may see such an event in its stored part and once more live.
@@ -222,7 +222,12 @@ impl State {
     /// Takes in an event that the archive had already when it was written again, without taking that
     /// for its announcement.
     pub(crate) fn take_again(&mut self, event: &Arc<Event>) {
-        if self.index.find(event.id()).is_some() || !self.covers(event.created_at()) {
+        if self.index.find(event.id()).is_some() {
+            // Read from the archive, which its targets may have come after.
+            self.add_guards(event);
+            return;
+        }
+        if !self.covers(event.created_at()) {
             return;
         }
         if self.apply(event, false) == Applied::New {

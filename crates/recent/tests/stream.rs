@@ -238,6 +238,21 @@ fn an_event_that_the_warm_up_brought_is_new_on_the_stream() {
     assert_eq!(apply(&recent, &note), Applied::Known);
 }
 
+/// Workers announce what was stored long before as such, and the archive may have shown a request
+/// before what it removes came by the stream.
+#[test]
+fn a_request_that_the_warm_up_brought_removes_what_came_before_it_was_heard_of() {
+    let target = note(1, 50);
+    let vanish = event(1, 60, 62, &[&["relay", RELAY_URL]], "");
+    for request in [deletion(1, 60, &target), vanish] {
+        let recent = filled(ROOMY, &[Arc::clone(&request)]);
+        assert_eq!(apply(&recent, &target), Applied::New);
+        recent.take_again(&request);
+        assert!(page(&recent, r#"{"kinds":[1]}"#, 10).events.is_empty());
+        assert!(recent.beats(&target));
+    }
+}
+
 #[test]
 fn an_event_that_was_written_here_is_new_on_the_stream() {
     let recent = filled(

@@ -137,6 +137,9 @@ impl LogWriter {
         if let Err(error) = fill() {
             if self.disk.remove(&path).is_err() {
                 self.leftover = Some(number);
+            } else if self.sync {
+                // Else it may be there again after a power cut. It does no harm there.
+                drop(self.disk.sync_dir(&self.dir));
             }
             return Err(error);
         }
@@ -343,6 +346,16 @@ fn record_head(number: u64, at: u64, len: u32, payload_crc: u32) -> [u8; RECORD_
 pub(crate) fn read_segment(dir: &Path, number: u64) -> io::Result<Segment> {
     let bytes = fs::read(segment_path(dir, number))?;
     Ok(parse_segment(&bytes, number))
+}
+
+/// The newest segment that has its header. One without is what a full disk or a crash left of a start:
+/// the one before it was written on, and may have a torn end.
+pub(crate) fn newest_begun(dir: &Path, numbers: &[u64]) -> Option<u64> {
+    let begun = |number: &&u64| {
+        let meta = fs::metadata(segment_path(dir, **number));
+        meta.is_ok_and(|meta| meta.len() >= SEGMENT_HEADER as u64)
+    };
+    numbers.iter().rev().find(begun).copied()
 }
 
 /// Checks that a segment came to a good end, or to one that a crash explains.

@@ -14,8 +14,8 @@ use crate::{
     error::OpenError,
     layout::meta,
     log::{
-        SEGMENT_HEADER, Salvaged, check_end, parse_segment, salvage, segment_header, segment_path,
-        segments,
+        SEGMENT_HEADER, Salvaged, check_end, newest_begun, parse_segment, salvage, segment_header,
+        segment_path, segments,
     },
     store::{DATABASE_DIR, EmbeddedStore, LOG_DIR, lock},
 };
@@ -56,13 +56,14 @@ pub(crate) fn repair_on(disk: &Disk, dir: &Path) -> Result<Vec<Repaired>, OpenEr
     let flushed = flushed(&database)?;
     let numbers = segments(&log).map_err(OpenError::io(&log))?;
     let needed: Vec<u64> = numbers.into_iter().filter(|n| *n > flushed).collect();
+    let begun = newest_begun(&log, &needed);
     let mut repaired = Vec::new();
     let mut next = flushed + 1;
     for number in &needed {
         for missing in next..*number {
             repaired.push(fill_in(disk, &log, missing)?);
         }
-        let newest = needed.last() == Some(number);
+        let newest = Some(*number) >= begun;
         repaired.extend(mend(disk, &log, *number, newest)?);
         next = number + 1;
     }

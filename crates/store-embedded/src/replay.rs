@@ -16,7 +16,9 @@ use crate::{
     core::Core,
     error::{Fault, OpenError},
     layout::meta,
-    log::{Segment, check_end, read_segment, remove_segments, segment_path, segments},
+    log::{
+        Segment, check_end, newest_begun, read_segment, remove_segments, segment_path, segments,
+    },
     vanish::noted,
     writer::decide,
 };
@@ -40,6 +42,7 @@ pub(crate) fn replay(core: &Core) -> Result<u64, OpenError> {
     core.hide(&mut core.levels.write(), vanishing);
     remove_segments(&core.disk, dir, flushed).map_err(OpenError::io(dir))?;
     let numbers = segments(dir).map_err(OpenError::io(dir))?;
+    let begun = newest_begun(dir, &numbers);
     let (mut replayed, mut next) = (0, flushed + 1);
     for number in &numbers {
         let path = segment_path(dir, *number);
@@ -51,7 +54,7 @@ pub(crate) fn replay(core: &Core) -> Result<u64, OpenError> {
                 follows: path,
             });
         }
-        let newest = numbers.last() == Some(number);
+        let newest = Some(*number) >= begun;
         let kept = settle(core, &segment, &path, newest)?;
         next = if kept { number + 1 } else { *number };
         let events: Vec<Arc<Event>> = segment.events.into_iter().map(Arc::new).collect();

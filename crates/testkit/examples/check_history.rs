@@ -13,7 +13,11 @@ fn main() -> io::Result<ExitCode> {
     };
     let history = History::read(&path)?;
     let began = Instant::now();
-    let result = check(&history, &Expect::default());
+    let expect = Expect {
+        gateways: history.gateways(),
+        ..Expect::default()
+    };
+    let result = check(&history, &expect);
     println!(
         "{} entries, checked in {:.1?}",
         history.len(),

@@ -93,6 +93,7 @@ fn a_worker_that_dies_at_any_step_loses_nothing_and_nobody_gets_anything_twice()
         bed.end(&fault);
     }
     let summary = load.finish(&Expect::default());
+    assert!(summary.live > 1_000 && summary.closed == 0, "{summary}");
     say(&summary.to_string());
 }
 
@@ -131,13 +132,14 @@ fn a_matcher_that_dies_in_the_middle_of_a_question_or_a_resumption_leaves_no_gap
         say(&format!("{fault}: went on after {:?}", started.elapsed()));
     }
     let summary = load.finish(&Expect::default());
+    assert!(summary.live > 1_000 && summary.kept >= 60, "{summary}");
     say(&summary.to_string());
 }
 
 #[test]
 fn the_only_matcher_serves_until_it_closes_and_subscriptions_go_on_with_the_next() {
     let one = |options: &mut heliograph_sandbox::cluster::ClusterOptions| options.matchers = 1;
-    let Some(bed) = Bed::with(one, &["shutdown.unready_secs=5"]) else {
+    let Some(bed) = Bed::with(one, &["shutdown.unready_secs=30"]) else {
         return;
     };
     let key = Key::nth(7);

@@ -9,6 +9,9 @@ use std::{
 use hashbrown::{HashMap, HashSet};
 use heliograph_protocol::{Address, Event, EventId, Kind, PublicKey, Timestamp};
 
+/// Targets of requests to delete that are remembered for one answer, of ids and of addresses each.
+const DELETED_MAX: usize = 4_096;
+
 /// The best version of each address among the events of a stored part, and what they ask to delete.
 /// Addresses are hashed: a `d` value can be as long as an event.
 #[derive(Debug, Default)]
@@ -35,16 +38,19 @@ impl Seats {
         }
     }
 
-    /// Notes what a request names of its author's (NIP-09).
+    /// Notes what a request names of its author's (NIP-09), as far as there is room: thousands of
+    /// requests that concern this very answer are nobody's history but an attempt to fill memory.
     fn note_deletion(&mut self, request: &Event) {
         let author = request.pubkey();
-        for target in request.values("e") {
+        let room = DELETED_MAX.saturating_sub(self.deleted.len());
+        for target in request.values("e").take(room) {
             if let Ok(target) = EventId::from_hex(target.as_bytes()) {
                 let key = self.hasher.hash_one((author, target));
                 self.deleted.insert(key, *request.id());
             }
         }
-        let addresses = request.values("a");
+        let room = DELETED_MAX.saturating_sub(self.deleted_until.len());
+        let addresses = request.values("a").take(room);
         let addresses = addresses.filter_map(|address| Address::parse(&address));
         for address in addresses.filter(|address| address.pubkey == *author) {
             let until = (request.created_at(), *request.id());
@@ -127,6 +133,20 @@ mod tests {
             check(&["e", &note.id().to_hex()], &note, beaten);
         }
         check(&["e", &"0".repeat(64)], &Key::nth(0).note(60, ""), false);
+    }
+
+    #[test]
+    fn targets_beyond_a_bound_are_not_remembered() {
+        let mut sent = Seats::default();
+        for request in 0..5_u64 {
+            let tags: Vec<[String; 2]> = (0..1_000_u64)
+                .map(|n| ["e".to_owned(), format!("{:064x}", request * 1_000 + n)])
+                .collect();
+            let tags: Vec<[&str; 2]> = tags.iter().map(|tag| [&*tag[0], &*tag[1]]).collect();
+            let tags: Vec<&[&str]> = tags.iter().map(|tag| &tag[..]).collect();
+            sent.note(&Key::nth(0).sign(50, 5, &tags, ""));
+        }
+        assert_eq!(sent.deleted.len(), DELETED_MAX);
     }
 
     #[test]

@@ -81,7 +81,7 @@ async fn fresh<S: EventStore, I: IntakeItem>(
 ) -> Result<HashSet<EventId>, StoreError> {
     let items = || batch.iter().zip(outcomes);
     let stored_elsewhere = |(item, outcome): &(&I, &Outcome)| {
-        **outcome == Outcome::Duplicate && item.if_stored() != IfStored::Announced
+        **outcome == Outcome::Duplicate && item.if_stored() == IfStored::Elsewhere
     };
     let asked = items().filter(stored_elsewhere);
     let mut ids: BTreeSet<EventId> = asked.map(|(item, _)| *item.event().id()).collect();
@@ -101,7 +101,8 @@ async fn fresh<S: EventStore, I: IntakeItem>(
                 ..Filter::default()
             }),
             after: None,
-            now: Timestamp::now(),
+            // What has expired by the clock of this worker was announced or not all the same.
+            now: Timestamp::from_secs(0),
             budget: Budget::UNLIMITED,
         });
         loop {
@@ -119,16 +120,14 @@ async fn fresh<S: EventStore, I: IntakeItem>(
 fn change(item: &impl IntakeItem, outcome: Outcome, fresh: &HashSet<EventId>) -> Option<Committed> {
     let event = || Arc::clone(item.event());
     match (outcome, item.if_stored()) {
-        (Outcome::Stored, _) => Some(Committed::Winner(event())),
-        (Outcome::Duplicate, IfStored::Elsewhere | IfStored::Unknown)
-            if fresh.contains(item.event().id()) =>
-        {
+        (Outcome::Stored, _) | (Outcome::Duplicate, IfStored::Unknown) => {
             Some(Committed::Winner(event()))
         }
-        // A batch that comes again may hold what was stored and announced long before it came first.
-        (Outcome::Duplicate, IfStored::Elsewhere | IfStored::Unknown) => {
-            Some(Committed::Again(event()))
+        (Outcome::Duplicate, IfStored::Elsewhere) if fresh.contains(item.event().id()) => {
+            Some(Committed::Winner(event()))
         }
+        // Stored and announced long before, also if its batch came to another worker before this one.
+        (Outcome::Duplicate, IfStored::Elsewhere) => Some(Committed::Again(event())),
         (Outcome::Deleted, _) if item.event().kind().has_address() => {
             Some(Committed::Seat(event()))
         }
@@ -235,14 +234,14 @@ mod tests {
 
     #[tokio::test]
     async fn what_another_worker_stored_lately_is_announced_by_whoever_answers_for_it() {
-        let [old, fresh, taken_over, old_in_batch, new] =
+        let [old, fresh, taken_over, came_again, new] =
             [1, 2, 3, 4, 5].map(|n| event(1, n, 1, &[], &n.to_string()));
         let store = Shared {
             store: MemoryStore::new(relay_urls()),
             // What comes twice in one batch is fresh by then too.
             fresh: vec![*fresh.id(), *taken_over.id(), *new.id()],
         };
-        let before = [&old, &fresh, &taken_over, &old_in_batch].map(Arc::clone);
+        let before = [&old, &fresh, &taken_over, &came_again].map(Arc::clone);
         store.write(before.to_vec()).await.unwrap();
         let bus = InProcess::new(InProcessOptions::default());
         let mut feed = bus.feed();
@@ -251,8 +250,8 @@ mod tests {
         let batch = vec![
             item(&old, IfStored::Elsewhere),
             item(&fresh, IfStored::Elsewhere),
-            item(&taken_over, IfStored::Unknown),
-            item(&old_in_batch, IfStored::Unknown),
+            item(&taken_over, IfStored::Elsewhere),
+            item(&came_again, IfStored::Unknown),
             item(&new, IfStored::Elsewhere),
             item(&new, IfStored::Elsewhere),
         ];
@@ -264,7 +263,7 @@ mod tests {
             Committed::Again(old),
             Committed::Winner(fresh),
             Committed::Winner(taken_over),
-            Committed::Again(old_in_batch),
+            Committed::Winner(came_again),
             Committed::Winner(Arc::clone(&new)),
             Committed::Again(new),
         ];

@@ -195,8 +195,8 @@ impl IntakeItem for SimItem {
     fn if_stored(&self) -> IfStored {
         let message = &self.work.message;
         let unannounced_max = self.work.server.faults.fresh * 2 / 3;
-        let is_new = message.batch.published.elapsed() < unannounced_max;
-        if message.delivered > 1 && is_new {
+        let is_old = message.batch.published.elapsed() >= unannounced_max;
+        if message.delivered > 1 && is_old {
             IfStored::Unknown
         } else {
             IfStored::Elsewhere

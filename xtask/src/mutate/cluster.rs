@@ -67,9 +67,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
              drop(client.publish(reply, \"+ACK\".into()).await);\n\
              });",
         )],
-        caught_by: &[nats(&[
-            "a_message_whose_worker_died_comes_to_another_that_is_told",
-        ])],
+        caught_by: &[nats(&["a_message_whose_worker_died_comes_to_another"])],
     },
     Mutation {
         name: "acknowledged-before-the-receipts",

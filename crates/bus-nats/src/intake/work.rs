@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use async_nats::{HeaderMap, Subject, datetime::DateTime};
@@ -21,6 +22,7 @@ use tokio::{
 
 use super::{NatsItem, lag, settle};
 use crate::{
+    clock,
     codec::{self, Batch},
     core::Core,
     latch::Latch,
@@ -28,6 +30,10 @@ use crate::{
 
 /// Marks a dead letter that is tried again. Part of it may have been stored, and seen, for days.
 pub(crate) const REPLAY_HEADER: &str = "Heliograph-Replay";
+
+/// Stores call fresh what was written in half of this, or in half of the time for which commits are
+/// kept. Half of that again, since clocks differ.
+const KEPT_MAX: Duration = Duration::from_mins(15);
 
 /// Messages that may wait to be settled beyond those that have a place; past it they are delivered
 /// again.
@@ -234,10 +240,13 @@ impl Work {
         self.origin.delivered
     }
 
-    /// Of a dead letter the store says itself which events are new: what readers have seen for days
-    /// must not come live.
+    /// As long as the store calls fresh what an earlier delivery wrote, it says itself which events are
+    /// new; of a dead letter always: what readers have seen for days must not come live.
     pub(super) fn if_stored(&self) -> IfStored {
-        if self.origin.delivered > 1 && !self.origin.replayed {
+        let origin = &self.origin;
+        let kept = self.workshop.core.options.committed_age_max.min(KEPT_MAX);
+        let fresh = clock::age_seconds(origin.published) < kept.as_secs_f64() / 4.0;
+        if origin.delivered > 1 && !origin.replayed && !fresh {
             IfStored::Unknown
         } else {
             IfStored::Elsewhere

@@ -7,17 +7,35 @@ use heliograph_bus::{
     Bus as _, BusError, IfStored, Intake as _, IntakeItem as _,
     conformance::{all, event, next_items, note, receipt, soon},
 };
+use heliograph_bus_nats::NatsOptions;
 use heliograph_protocol::Outcome;
 use tokio::time::timeout;
 
 use crate::bed::{Bed, block_on, options, other, until};
 
 #[test]
-fn a_message_whose_worker_died_comes_to_another_that_is_told() {
+fn a_message_whose_worker_died_comes_to_another() {
+    check_heir(&options(), IfStored::Elsewhere);
+}
+
+/// The store calls fresh what it wrote in the time for which commits are kept, as far as it may.
+#[test]
+fn a_message_that_comes_to_another_worker_late_may_have_been_stored_and_not_announced() {
+    let options = options();
+    let committed_age_max = options.ack_wait * 2;
+    let options = NatsOptions {
+        committed_age_max,
+        ..options
+    };
+    check_heir(&options, IfStored::Unknown);
+}
+
+/// A worker dies with a message that it announced; what its heir is told.
+#[track_caller]
+fn check_heir(options: &NatsOptions, if_stored: IfStored) {
     block_on(async {
-        let options = options();
         let gateway = Bed::open(options.clone()).await;
-        let dying = Bed::open(other(&options, "ingest-0")).await;
+        let dying = Bed::open(other(options, "ingest-0")).await;
         let mut first = dying.intake();
         let worker = async {
             let items = next_items(&mut first, 10).await;
@@ -26,11 +44,11 @@ fn a_message_whose_worker_died_comes_to_another_that_is_told() {
             let changes = vec![heliograph_bus::Committed::Winner(note(1))];
             assert!(dying.commit(changes).await.is_ok());
             dying.client().drain().await.unwrap();
-            let heir = Bed::open(other(&options, "ingest-1")).await;
+            let heir = Bed::open(other(options, "ingest-1")).await;
             let mut second = heir.intake();
             for item in next_items(&mut second, 10).await {
                 assert_eq!(item.event(), &note(1));
-                assert_eq!(item.if_stored(), IfStored::Unknown);
+                assert_eq!(item.if_stored(), if_stored);
                 item.answer(Ok(receipt(Outcome::Duplicate, 2)));
             }
             (items, heir)

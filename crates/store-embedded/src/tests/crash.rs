@@ -145,6 +145,20 @@ fn a_segment_without_its_header_is_one_that_was_never_used() {
     assert_eq!(read(&open(&dir), "{}").len(), 1);
 }
 
+/// The next segment could not be begun on a full disk, and the one before was written on.
+#[test]
+fn a_torn_tail_before_a_segment_without_its_header_is_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("s");
+    logged(&dir, 3, true);
+    let log = dir.join("log");
+    let first = segments(&log).unwrap()[0];
+    let bytes = fs::read(segment_path(&log, first)).unwrap();
+    fs::write(segment_path(&log, first), &bytes[..bytes.len() - 7]).unwrap();
+    fs::write(segment_path(&log, first + 1), b"helio").unwrap();
+    assert_eq!(read(&open(&dir), "{}").len(), 2);
+}
+
 #[test]
 fn a_flipped_bit_before_the_last_record_is_an_error_that_names_the_place() {
     let dir = tempfile::tempdir().unwrap();

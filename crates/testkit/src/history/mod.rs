@@ -111,6 +111,14 @@ impl History {
         self.lock().entries.get(from..).unwrap_or_default().to_vec()
     }
 
+    /// How many gateways it speaks of: the largest number of one, and one more; 0 if nothing happened.
+    #[must_use]
+    pub fn gateways(&self) -> usize {
+        let log = self.lock();
+        let gateways = log.entries.iter().map(|entry| entry.gateway + 1);
+        gateways.max().unwrap_or_default()
+    }
+
     /// Appends what happened now.
     pub fn push(&self, connection: u32, gateway: usize, intended: Option<Duration>, what: What) {
         let mut log = self.lock();
@@ -240,6 +248,17 @@ mod tests {
         let entries = history.entries();
         assert_eq!(entries.len(), 800);
         assert!(entries.windows(2).all(|pair| pair[0].at <= pair[1].at));
+    }
+
+    #[test]
+    fn the_largest_gateway_says_how_many_there_are() {
+        let history = History::new();
+        assert_eq!(history.gateways(), 0);
+        history.mark("one");
+        assert_eq!(history.gateways(), 1);
+        history.push(1, 2, None, What::Connected);
+        history.push(2, 1, None, What::Connected);
+        assert_eq!(history.gateways(), 3);
     }
 
     #[test]

@@ -18,11 +18,9 @@ pub(super) fn check_oks(log: &mut Log<'_>) {
         let entry = &log.entries[sending.entry];
         let fact = &log.model.facts[sending.fact];
         let who = format!("connection {}: {}", sending.connection, fact.event.id());
-        if sending.ok.is_none() && log.cut.contains(&sending.connection) {
-            continue;
-        }
-        let left = log.left.get(&sending.connection).copied();
-        let end = log.at(sending.ok.or(left).unwrap_or(usize::MAX));
+        // What broke or was given up isn't owed any longer; until then it was.
+        let end = sending.ok.or_else(|| log.end_of(sending.connection));
+        let end = log.at(end.unwrap_or(usize::MAX));
         let waited = log.waited(entry.gateway, entry.at, end);
         if waited > log.expect.ok_within {
             let came = sending.ok.map_or("never came", |_| "came");
@@ -30,7 +28,13 @@ pub(super) fn check_oks(log: &mut Log<'_>) {
             broken.push((Rule::Late, sending.entry, what));
         }
         let Some(ok) = sending.ok else { continue };
-        if let Some(why) = wrong_verdict(log, fact, sending.entry, ok) {
+        // The answer to an earlier sending may have been late: then it was in order.
+        let sent = if fact.acked < sending.entry {
+            sending.entry
+        } else {
+            fact.sent
+        };
+        if let Some(why) = wrong_verdict(log, fact, sent, ok) {
             broken.push((Rule::Verdict, ok, format!("{who} {why}")));
         }
     }
@@ -45,7 +49,11 @@ fn wrong_verdict(log: &Log<'_>, fact: &Fact<'_>, sent: usize, ok: usize) -> Opti
     };
     let (version, deletion) = (fact.by_version, fact.by_deletion);
     let vanishing = fact.by_vanishing;
+    let refused = Standing::of(*accepted, text) == Standing::Refused;
     match &**text {
+        _ if refused && !may_be_refused(log, fact, ok) => {
+            Some("was refused, and there is nothing wrong with it")
+        }
         _ if fact.is_ephemeral() => None,
         _ if *accepted && log.is_known(deletion.acked, sent) => Some("was accepted though deleted"),
         _ if *accepted && log.is_known(vanishing.acked, sent) => {
@@ -65,6 +73,15 @@ fn wrong_verdict(log: &Log<'_>, fact: &Fact<'_>, sent: usize, ok: usize) -> Opti
     }
 }
 
+/// Whether there is a reason to refuse an event for what it is: it was held up, or sent again, until
+/// its time was over.
+fn may_be_refused(log: &Log<'_>, fact: &Fact<'_>, ok: usize) -> bool {
+    let age_max = log.expect.ephemeral_age_max.as_secs();
+    let latest = log.clock(ok).plus(log.expect.clock_slack.as_secs() + 1);
+    let is_old = fact.is_ephemeral() && fact.event.created_at().plus(age_max) < latest;
+    log.expect.refusals_allowed || is_old || may_be_expired(log, fact, ok)
+}
+
 /// EOSE, CLOSED and COUNT come in time.
 pub(super) fn check_ends(log: &mut Log<'_>) {
     let mut late = Vec::new();
@@ -73,11 +90,9 @@ pub(super) fn check_ends(log: &mut Log<'_>) {
             .eose
             .or(sub.closed)
             .or(sub.counted.map(|(entry, _)| entry));
-        // What the client gave up, it waited for until then; what broke isn't owed.
-        if answer.is_none() && sub.close.is_none() && sub.cut.is_some() {
-            continue;
-        }
-        let end = answer.or(sub.close).unwrap_or(usize::MAX);
+        // What broke or was given up isn't owed any longer; until then it was.
+        let over = sub.close.into_iter().chain(sub.cut).min();
+        let end = answer.or(over).unwrap_or(usize::MAX);
         let waited = log.waited(sub.gateway, log.at(sub.req), log.at(end));
         if waited > log.expect.answer_within {
             let came = answer.map_or("never came", |_| "came");

@@ -9,7 +9,7 @@ use super::{
     log::{Log, Sub},
     matches::Matches,
     model::{Fact, NEVER, Standing},
-    stored::{Found, is_excused, within_limits},
+    stored::{Found, gone, is_excused, is_expired, within_limits},
 };
 
 pub(super) fn check_live(log: &Log<'_>, matches: &Matches<'_, '_>) -> Vec<Found> {
@@ -96,22 +96,29 @@ impl<'l, 'a> Live<'l, 'a> {
         &self.log.model.facts[number]
     }
 
-    /// Nothing comes that was refused, and nothing after what was sent only when it had been
-    /// acknowledged or removed.
+    /// Nothing comes that was refused or was gone before the REQ, nothing after what removes it,
+    /// stored or live, and nothing after what was sent only when it had been acknowledged or removed.
     fn check_turns(&self, report: &mut impl FnMut(Rule, usize, String)) {
-        let mut seen = HashSet::new();
+        let stored = &self.sub.deliveries[..self.sub.stored()];
+        let mut seen: HashSet<usize> = stored.iter().map(|(_, fact)| *fact).collect();
         let mut before = 0;
         for ((entry, number), latest) in self.deliveries.iter().zip(&self.latest) {
             let fact = self.fact(*number);
             let id = fact.event.id();
-            if fact.standing <= Standing::Outdone {
+            if fact.standing <= Standing::Outdone && self.log.was_refused(*number, *entry) {
                 report(Rule::Foreign, *entry, format!("{id} had been refused"));
             }
-            if !fact.is_ephemeral() {
+            if fact.is_ephemeral() {
+                if is_expired(self.log, fact, self.sub.req) {
+                    report(Rule::Gone, *entry, format!("{id} had expired before"));
+                }
+            } else {
                 let requested = fact.requests.iter().any(|request| seen.contains(request));
                 if requested || fact.removal().acked < before {
                     let what = format!("{id} came back, after what removed it");
                     report(Rule::Gone, *entry, what);
+                } else if let Some(how) = self.gone_before(*number, &seen) {
+                    report(Rule::Gone, *entry, format!("{id} {how}"));
                 } else if self.log.expect.in_order && fact.acked < before {
                     let what = format!("{id} after what was sent when it had been acknowledged");
                     report(Rule::Order, *entry, what);
@@ -122,8 +129,21 @@ impl<'l, 'a> Live<'l, 'a> {
         }
     }
 
+    /// How an event surely was gone when the REQ was sent. A version that comes after a better one
+    /// is a loser, and that is said once.
+    fn gone_before(&self, number: usize, seen: &HashSet<usize>) -> Option<&'static str> {
+        let fact = self.fact(number);
+        let how = gone(self.log, fact, self.sub.req)?;
+        let address = fact.event.address();
+        let versions = address.and_then(|address| self.log.model.addresses.get(&address));
+        let better = versions.into_iter().flatten();
+        let mut better = better.take_while(|version| **version != number);
+        let is_loser = better.any(|version| seen.contains(version));
+        (!is_loser).then_some(how)
+    }
+
     /// Everything acknowledged that matches is there, up to the last that came; up to the end, if
-    /// the subscription was open then.
+    /// the subscription was open then: CLOSED says that something may be missing from there on.
     fn check_gaps(
         &self,
         eose: usize,
@@ -133,8 +153,7 @@ impl<'l, 'a> Live<'l, 'a> {
         let Some(filters) = &self.sub.filters else {
             return;
         };
-        // CLOSED says that something may be missing.
-        if self.sub.closed.is_some() || (self.deliveries.is_empty() && !self.sub.is_open()) {
+        if self.deliveries.is_empty() && !self.sub.is_open() {
             return;
         }
         let came: HashSet<usize> = self.sub.deliveries.iter().map(|(_, fact)| *fact).collect();

@@ -72,8 +72,8 @@ pub(super) struct Log<'a> {
     pub(super) model: Model<'a>,
     pub(super) sendings: Vec<Sending>,
     pub(super) subs: Vec<Sub>,
-    /// Connections that the relay or the network ended.
-    pub(super) cut: HashSet<u32>,
+    /// Connections that the relay or the network ended, and when.
+    pub(super) cut: HashMap<u32, usize>,
     /// Connections that the client ended, and when.
     pub(super) left: HashMap<u32, usize>,
     /// Connections that read back.
@@ -94,7 +94,7 @@ impl<'a> Log<'a> {
             model: Model::default(),
             sendings: Vec::new(),
             subs: Vec::new(),
-            cut: HashSet::new(),
+            cut: HashMap::new(),
             left: HashMap::new(),
             reading_back: HashSet::new(),
             frozen: HashMap::new(),
@@ -118,6 +118,14 @@ impl<'a> Log<'a> {
     /// Notes a broken promise that this entry shows.
     pub(super) fn broken(&mut self, rule: Rule, entry: usize, what: String) {
         self.violations.push(Violation { rule, entry, what });
+    }
+
+    /// Whether an event had been answered for before an entry. One that is refused as replaced was
+    /// announced perhaps, by a worker that died before it answered.
+    pub(super) fn was_refused(&self, fact: usize, entry: usize) -> bool {
+        let sendings = self.sendings.iter().filter(|sending| sending.fact == fact);
+        let mut answers = sendings.filter_map(|sending| sending.ok);
+        answers.any(|ok| ok < entry)
     }
 
     /// Whether what happened at entry `earlier` has to be known at entry `now`.
@@ -149,6 +157,12 @@ impl<'a> Log<'a> {
         to.saturating_sub(from).saturating_sub(frozen)
     }
 
+    /// When a connection ended, by either side.
+    pub(super) fn end_of(&self, connection: u32) -> Option<usize> {
+        let (cut, left) = (self.cut.get(&connection), self.left.get(&connection));
+        cut.into_iter().chain(left).min().copied()
+    }
+
     fn take(&mut self, number: usize) {
         let entries = self.entries;
         let entry = &entries[number];
@@ -177,7 +191,7 @@ impl<'a> Log<'a> {
                 self.take_answer(number);
             }
             What::Disconnected { .. } => {
-                self.cut.insert(connection);
+                self.cut.entry(connection).or_insert(number);
                 for sub in &mut self.subs {
                     if sub.connection == connection {
                         sub.cut.get_or_insert(number);
@@ -227,12 +241,7 @@ impl<'a> Log<'a> {
         };
         let sending = &mut self.sendings[sending];
         sending.ok = Some(number);
-        let standing = match text.split_once(':').map(|(prefix, _)| prefix) {
-            _ if accepted => Standing::Acknowledged,
-            Some("error") => Standing::Unsure,
-            Some("blocked" | "duplicate") => Standing::Outdone,
-            _ => Standing::Refused,
-        };
+        let standing = Standing::of(accepted, text);
         self.model.answered(sending.fact, standing, number);
     }
 

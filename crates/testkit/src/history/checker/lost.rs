@@ -40,8 +40,9 @@ impl Returned {
         let Some(eose) = sub.eose else {
             return;
         };
-        self.came
-            .extend(sub.deliveries.iter().map(|(_, fact)| *fact));
+        // What comes only after EOSE was announced, and nobody knows whether it is stored.
+        let stored = &sub.deliveries[..sub.stored()];
+        self.came.extend(stored.iter().map(|(_, fact)| *fact));
         let ids = sub
             .filters
             .iter()

@@ -44,6 +44,12 @@ pub struct Expect {
     pub lag: Duration,
     /// Whether ephemeral events may get lost. They are never stored and never come twice.
     pub ephemeral_may_be_lost: bool,
+    /// Whether an event may be refused for what it is or for who sends how much (`invalid:`,
+    /// `restricted:`, `rate-limited:` and the like), and not only as outdone or by `error:`. What
+    /// may have expired, or be too old for an ephemeral event, may be refused anyway.
+    pub refusals_allowed: bool,
+    /// From which age on an ephemeral event may be refused.
+    pub ephemeral_age_max: Duration,
     /// Whether live events have to come in an order that all clients can agree on: what was
     /// acknowledged before another was sent comes first.
     pub in_order: bool,
@@ -68,6 +74,8 @@ impl Default for Expect {
             gateways: 0,
             lag: Duration::ZERO,
             ephemeral_may_be_lost: true,
+            refusals_allowed: false,
+            ephemeral_age_max: Duration::from_secs(60),
             in_order: true,
             whole_answers: false,
             limit_default: 500,
@@ -104,7 +112,8 @@ pub enum Rule {
     Late,
     /// An OK, EOSE or CLOSED that nothing had asked for, or one too many.
     Answer,
-    /// An event was refused or accepted against the rules of deletion and replacement.
+    /// An event was refused or accepted against the rules of deletion and replacement, or refused as
+    /// if something were wrong with it.
     Verdict,
     /// A COUNT that can't be right.
     Count,

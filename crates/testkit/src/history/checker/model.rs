@@ -15,12 +15,25 @@ const ALL_RELAYS: &str = "ALL_RELAYS";
 pub(super) enum Standing {
     /// Refused for what it is: nobody may ever see it.
     Refused,
-    /// Refused as replaced, deleted or vanished: written perhaps, but never announced.
+    /// Refused as replaced, deleted or vanished. Announced before perhaps, by a worker that died before
+    /// it answered: whoever took its batch found the event removed.
     Outdone,
     /// `error:` or no answer: stored or not.
     Unsure,
     /// OK true.
     Acknowledged,
+}
+
+impl Standing {
+    /// What an OK says, by the prefix of its text.
+    pub(super) fn of(accepted: bool, text: &str) -> Self {
+        match text.split_once(':').map(|(prefix, _)| prefix) {
+            _ if accepted => Self::Acknowledged,
+            Some("error") => Self::Unsure,
+            Some("blocked" | "duplicate") => Self::Outdone,
+            _ => Self::Refused,
+        }
+    }
 }
 
 /// One event of the history. Moments are numbers of entries, [`NEVER`] if there is none.

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use heliograph_protocol::Kind;
+
 use super::{
     Rule,
     answers::{is_sure, may_be_expired},
@@ -31,10 +33,19 @@ pub(super) fn check_stored(log: &Log<'_>, matches: &Matches<'_, '_>) -> Vec<Foun
     found
 }
 
-/// Nothing that had been removed, or that is never stored.
+/// Nothing that had been removed, or that is never stored, and nothing after what deletes it. An
+/// event may come before the request that deletes it: the request may have been acknowledged between
+/// the two.
 fn check_gone(log: &Log<'_>, sub: &Sub, report: &mut impl FnMut(Rule, usize, String)) {
-    for (entry, fact) in &sub.deliveries[..sub.stored()] {
-        let fact = &log.model.facts[*fact];
+    // Of two answers in one, each may know of requests that the other doesn't.
+    let is_one = log.expect.whole_answers || unsorted(log, sub).next().is_none();
+    let mut deletions = HashSet::new();
+    for (entry, number) in &sub.deliveries[..sub.stored()] {
+        let fact = &log.model.facts[*number];
+        if fact.event.kind() == Kind::DELETION {
+            deletions.insert(*number);
+        }
+        let deleted = fact.requests.iter().any(|by| deletions.contains(by));
         let id = fact.event.id();
         if fact.standing == Standing::Refused {
             report(Rule::Foreign, *entry, format!("{id} had been refused"));
@@ -46,25 +57,35 @@ fn check_gone(log: &Log<'_>, sub: &Sub, report: &mut impl FnMut(Rule, usize, Str
             );
         } else if let Some(how) = gone(log, fact, sub.req) {
             report(Rule::Gone, *entry, format!("{id} {how}"));
+        } else if is_one && deleted {
+            let what = format!("{id} came after the request that deletes it");
+            report(Rule::Gone, *entry, what);
         }
     }
 }
 
 /// How an event surely was gone when the REQ was sent.
-fn gone(log: &Log<'_>, fact: &Fact<'_>, req: usize) -> Option<&'static str> {
+pub(super) fn gone(log: &Log<'_>, fact: &Fact<'_>, req: usize) -> Option<&'static str> {
     let removed = |removal: Removal| log.is_known(removal.acked, req);
-    let expired = |end| log.expect.clock_slack.as_secs() + end < log.clock(req).as_secs();
     if removed(fact.by_deletion) {
         Some("had been deleted before")
     } else if removed(fact.by_version) {
         Some("had been replaced before")
     } else if removed(fact.by_vanishing) {
         Some("had vanished before")
-    } else if fact.expires.is_some_and(|end| expired(end.as_secs())) {
+    } else if is_expired(log, fact, req) {
         Some("had expired before")
     } else {
         None
     }
+}
+
+/// Whether its time surely was up when the REQ was sent.
+pub(super) fn is_expired(log: &Log<'_>, fact: &Fact<'_>, req: usize) -> bool {
+    let slack = log.expect.clock_slack.as_secs();
+    let now = log.clock(req).as_secs();
+    fact.expires
+        .is_some_and(|end| end.as_secs().saturating_add(slack) < now)
 }
 
 /// Whether an event may have been in an answer to a question asked at `req` and ended at `end`.
@@ -132,18 +153,22 @@ fn limit(log: &Log<'_>, limit: Option<u64>) -> usize {
 
 /// Newest first, then lowest id, over all filters (R01-53).
 fn check_sorted(log: &Log<'_>, sub: &Sub, report: &mut impl FnMut(Rule, usize, String)) {
-    let position = |fact: usize| log.model.facts[fact].event.position();
-    for pair in sub.deliveries[..sub.stored()].windows(2) {
-        let [(_, before), (entry, after)] = [pair[0], pair[1]];
-        if position(after) < position(before) {
-            let id = log.model.facts[after].event.id();
-            report(
-                Rule::Unsorted,
-                entry,
-                format!("{id} comes after an older one"),
-            );
-        }
+    for (entry, fact) in unsorted(log, sub) {
+        let id = log.model.facts[fact].event.id();
+        report(
+            Rule::Unsorted,
+            entry,
+            format!("{id} comes after an older one"),
+        );
     }
+}
+
+/// What comes in the stored part right after something that it should come before.
+fn unsorted(log: &Log<'_>, sub: &Sub) -> impl Iterator<Item = (usize, usize)> {
+    let position = |fact: usize| log.model.facts[fact].event.position();
+    let pairs = sub.deliveries[..sub.stored()].windows(2);
+    let wrong = pairs.filter(move |pair| position(pair[1].1) < position(pair[0].1));
+    wrong.map(|pair| pair[1])
 }
 
 /// Nothing that surely is beyond the limit of each filter that it matches.

@@ -32,6 +32,23 @@ fn no_ok_at_all_is_late_once_its_time_is_over() {
 }
 
 #[test]
+fn what_broke_was_owed_until_then() {
+    let event = &note(1);
+    for (time, rules) in [(19, &[][..]), (30, &[Rule::Late][..])] {
+        let mut log = plant();
+        log.publish(1, event).wait(Duration::from_secs(time));
+        log.clone().cut(1).wait(NEVER).live(2).check(rules);
+        log.push(1, What::Frozen).wait(NEVER).cut(1).check(rules);
+    }
+    for (time, rules) in [(50, &[][..]), (90, &[Rule::Late][..])] {
+        let mut log = plant();
+        log.req(2, "s", json!({})).wait(Duration::from_secs(time));
+        log.clone().cut(2).wait(NEVER).live(3).check(rules);
+        log.push(2, What::Frozen).wait(NEVER).cut(2).check(rules);
+    }
+}
+
+#[test]
 fn a_frozen_gateway_has_its_time_afterwards() {
     let event = &note(1);
     let mut log = plant();
@@ -52,7 +69,7 @@ fn the_end_of_an_answer_has_a_deadline_too() {
     ask().closed(2, "s").check(&[Rule::Late]);
     ask().close(2, "s").check(&[Rule::Late]);
     ask().live(3).check(&[Rule::Late]);
-    ask().cut(2).check(&[]);
+    ask().cut(2).check(&[Rule::Late]);
     let mut log = plant();
     log.req(2, "s", json!({}))
         .wait(LATE)
@@ -111,6 +128,11 @@ fn what_is_gone_may_not_be_accepted_again() {
         .check(&[Rule::Verdict]);
     let mut log = plant();
     log.accept(&[new, old]).check(&[Rule::Verdict]);
+    // The first sending was taken and its answer was late.
+    let mut log = plant();
+    log.publish(1, old)
+        .answer(1, old, false, "error: no answer in time");
+    log.accept(&[new]).publish(1, old).ok(1, old).check(&[]);
     let mut log = plant();
     log.accept(&[event, deletion]).publish(1, event);
     log.answer(1, event, false, "blocked: deleted by its author")
@@ -153,6 +175,56 @@ fn a_refusal_has_a_reason() {
     log.publish(1, event)
         .answer(1, event, false, "blocked: not welcome")
         .check(&[]);
+}
+
+#[test]
+fn a_refusal_for_what_an_event_is_has_to_be_allowed() {
+    let event = &note(1);
+    let allowed = Expect {
+        refusals_allowed: true,
+        ..strict()
+    };
+    for text in [
+        "invalid: too old",
+        "restricted: no",
+        "rate-limited: slow",
+        "",
+    ] {
+        let mut log = plant();
+        log.publish(1, event).answer(1, event, false, text);
+        log.check(&[Rule::Verdict]);
+        log.check_with(&allowed, &[]);
+    }
+    let mut log = plant();
+    log.publish(1, event)
+        .answer(1, event, false, "error: later");
+    log.check(&[]);
+}
+
+#[test]
+fn what_has_expired_on_its_way_may_be_refused() {
+    let end = (START + 5).to_string();
+    let event = &Key::nth(0).sign(START, 1, &[&["expiration", &end]], "");
+    for (time, rules) in [(1, &[Rule::Verdict][..]), (6, &[][..])] {
+        let mut log = plant();
+        log.wait(Duration::from_secs(time)).publish(1, event);
+        log.answer(1, event, false, "invalid: expired").check(rules);
+    }
+}
+
+#[test]
+fn an_ephemeral_event_that_is_too_old_by_now_may_be_refused() {
+    let text = "invalid: ephemeral event is too old";
+    for (kind, time, rules) in [
+        (20_001, 50, &[Rule::Verdict][..]),
+        (20_001, 70, &[]),
+        (1, 70, &[Rule::Verdict]),
+    ] {
+        let event = &Key::nth(0).sign(START, kind, &[], "");
+        let mut log = plant();
+        log.wait(Duration::from_secs(time)).publish(1, event);
+        log.answer(1, event, false, text).check(rules);
+    }
 }
 
 #[test]

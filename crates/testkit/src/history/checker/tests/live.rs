@@ -47,10 +47,14 @@ fn a_subscription_that_the_relay_ended_may_have_missed_something() {
     let (a, b) = (&note(1), &note(2));
     let mut log = plant();
     log.live(2).accept(&[a, b]).events(2, "s", &[b]);
-    log.clone().closed(2, "s").check(&[]);
     log.clone().check(&[Rule::Missing]);
-    // A broken connection is no excuse for a gap before something that came.
+    // Neither CLOSED nor a broken connection is an excuse for a gap before something that came.
+    log.clone().closed(2, "s").check(&[Rule::Missing]);
     log.cut(2).check(&[Rule::Missing]);
+    let mut log = plant();
+    log.live(2).accept(&[a, b]).events(2, "s", &[a]);
+    log.clone().closed(2, "s").check(&[]);
+    log.cut(2).check(&[]);
 }
 
 #[test]
@@ -233,4 +237,68 @@ fn nothing_deleted_comes_back_with_an_old_stream() {
         .eose(2, "s");
     log.accept(&[later]).events(2, "s", &[later, event]);
     log.check(&[Rule::Gone]);
+}
+
+#[test]
+fn nothing_deleted_comes_after_its_deletion_was_in_the_stored_part() {
+    let (event, deletion) = (&note(1), &deletion(0, 2, &[&note(1)]));
+    let ask = |deletion: &Event| {
+        let mut log = plant();
+        log.publish(1, event)
+            .publish(1, deletion)
+            .req(2, "s", json!({"limit": 1}));
+        log.events(2, "s", &[deletion]).eose(2, "s");
+        log.events(2, "s", &[event]).clone()
+    };
+    ask(deletion).check(&[Rule::Gone]);
+    let other = &Key::nth(1).sign(START + 2, 5, &[&["e", &event.id().to_hex()]], "");
+    ask(other).check(&[]);
+}
+
+#[test]
+fn nothing_comes_live_that_was_gone_before_the_question() {
+    let (event, vanish) = (
+        &note(1),
+        &Key::nth(0).sign(START + 5, 62, &[&["relay", "ALL_RELAYS"]], ""),
+    );
+    for removal in [&deletion(0, 2, &[event]), vanish] {
+        let mut log = plant();
+        log.accept(&[event]).publish(1, removal);
+        let mut unsure = log.clone();
+        log.ok(1, removal).live(2).events(2, "s", &[event]);
+        log.check(&[Rule::Gone]);
+        unsure.live(2).events(2, "s", &[event]).ok(1, removal);
+        unsure.check(&[]);
+    }
+}
+
+#[test]
+fn no_version_comes_live_that_was_replaced_before_the_question() {
+    let (old, new) = (&version(1), &version(2));
+    let mut log = plant();
+    log.publish(1, old).publish(1, new);
+    let mut unsure = log.clone();
+    log.ok(1, new).live(2).events(2, "s", &[old]).ok(1, old);
+    log.check(&[Rule::Gone]);
+    unsure.live(2).events(2, "s", &[old]).ok(1, new).ok(1, old);
+    // The better one is still owed, and comes after it.
+    unsure.events(2, "s", &[new]).check(&[]);
+}
+
+#[test]
+fn nothing_comes_live_that_had_expired_before_the_question() {
+    let end = (START + 5).to_string();
+    for kind in [1, 20_001] {
+        let event = &Key::nth(0).sign(START, kind, &[&["expiration", &end]], "");
+        for (secs, rules) in [(6, &[][..]), (9, &[Rule::Gone][..])] {
+            let mut log = plant();
+            log.publish(1, event).wait(Duration::from_secs(secs));
+            log.live(2).events(2, "s", &[event]).ok(1, event);
+            log.check(rules);
+        }
+        // What expires while the subscription is open may have been on its way.
+        let mut log = plant();
+        log.live(2).accept(&[event]).wait(Duration::from_secs(9));
+        log.events(2, "s", &[event]).check(&[]);
+    }
 }

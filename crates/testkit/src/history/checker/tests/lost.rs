@@ -51,6 +51,23 @@ fn an_answer_that_ends_with_closed_reads_nothing_back() {
 }
 
 #[test]
+fn what_comes_only_after_eose_is_not_read_back() {
+    let event = &note(1);
+    let mut log = plant();
+    log.accept(&[event]).read_back(0, &[event], &[event]);
+    log.push(19, What::ReadBack);
+    log.req(19, "q", json!({"ids": [event.id().to_hex()]}));
+    let mut stored = log.clone();
+    log.eose(19, "q").events(19, "q", &[event]).close(19, "q");
+    check(&log, &[Rule::Lost]);
+    stored
+        .events(19, "q", &[event])
+        .eose(19, "q")
+        .close(19, "q");
+    check(&stored, &[]);
+}
+
+#[test]
 fn what_the_relay_is_not_sure_of_may_be_there_or_not() {
     let (refused, unanswered) = (&note(1), &note(2));
     let mut log = plant();
