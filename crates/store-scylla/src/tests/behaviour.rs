@@ -300,15 +300,16 @@ fn rows_of_a_dead_event_are_cleared_by_who_meets_them_and_others_stay() {
         let bed = Bed::open().await;
         let (dead, unborn) = (event(1, 10, 1, &[], ""), event(1, 11, 1, &[], ""));
         // Their worker dies before the events themselves are written.
+        let mut dead_workers = Vec::new();
         for event in [&dead, &unborn] {
-            for writes in 0.. {
-                let dying = bed.another().await;
-                dying.core().client.stop.after(writes);
-                drop(dying.write(vec![Arc::clone(event)]).await);
-                if dying.metrics().count(Op::IndexPut) == 4 {
-                    break;
-                }
+            let dying = bed.another().await;
+            let (there, held) = dying.core().client.stop.hold(Op::EventPut);
+            tokio::select! {
+                written = dying.write(vec![Arc::clone(event)]) => panic!("{written:?}"),
+                there = there => there.expect("the statement comes"),
             }
+            assert_eq!(dying.metrics().count(Op::IndexPut), 4);
+            dead_workers.push((dying, held));
         }
         let deletion = event(1, 20, 5, &[&["e", &dead.id().to_hex()]], "");
         write(&bed, &deletion).await;
