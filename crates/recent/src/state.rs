@@ -225,12 +225,7 @@ impl State {
         if self.index.find(event.id()).is_some() {
             // Read from the archive, which its targets may have come after.
             self.add_guards(event);
-            return;
-        }
-        if !self.covers(event.created_at()) {
-            return;
-        }
-        if self.apply(event, false) == Applied::New {
+        } else if self.covers(event.created_at()) && self.apply(event, false) == Applied::New {
             self.note_fresh(event.id());
         }
     }

@@ -348,16 +348,6 @@ pub(crate) fn read_segment(dir: &Path, number: u64) -> io::Result<Segment> {
     Ok(parse_segment(&bytes, number))
 }
 
-/// The newest segment that has its header. One without is what a full disk or a crash left of a start:
-/// the one before it was written on, and may have a torn end.
-pub(crate) fn newest_begun(dir: &Path, numbers: &[u64]) -> Option<u64> {
-    let begun = |number: &&u64| {
-        let meta = fs::metadata(segment_path(dir, **number));
-        meta.is_ok_and(|meta| meta.len() >= SEGMENT_HEADER as u64)
-    };
-    numbers.iter().rev().find(begun).copied()
-}
-
 /// Checks that a segment came to a good end, or to one that a crash explains.
 ///
 /// # Errors

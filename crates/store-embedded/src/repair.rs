@@ -14,9 +14,10 @@ use crate::{
     error::OpenError,
     layout::meta,
     log::{
-        SEGMENT_HEADER, Salvaged, check_end, newest_begun, parse_segment, salvage, segment_header,
-        segment_path, segments,
+        SEGMENT_HEADER, Salvaged, check_end, parse_segment, salvage, segment_header, segment_path,
+        segments,
     },
+    replay::newest_begun,
     store::{DATABASE_DIR, EmbeddedStore, LOG_DIR, lock},
 };
 

@@ -17,7 +17,7 @@ use crate::{
     error::{Fault, OpenError},
     layout::meta,
     log::{
-        Segment, check_end, newest_begun, read_segment, remove_segments, segment_path, segments,
+        SEGMENT_HEADER, Segment, check_end, read_segment, remove_segments, segment_path, segments,
     },
     vanish::noted,
     writer::decide,
@@ -71,6 +71,16 @@ pub(crate) fn replay(core: &Core) -> Result<u64, OpenError> {
         tracing::info!(events = replayed, segments = numbers.len(), "log replayed");
     }
     Ok(next)
+}
+
+/// The newest segment that has its header. One without is what a full disk or a crash left of a start:
+/// the one before it was written on, and may have a torn end.
+pub(crate) fn newest_begun(dir: &Path, numbers: &[u64]) -> Option<u64> {
+    let begun = |number: &&u64| {
+        let meta = fs::metadata(segment_path(dir, **number));
+        meta.is_ok_and(|meta| meta.len() >= SEGMENT_HEADER as u64)
+    };
+    numbers.iter().rev().find(begun).copied()
 }
 
 /// Cuts a torn tail, so that the segment is whole once newer ones follow, and makes durable what is
