@@ -34,7 +34,10 @@ fn bed() -> Option<Bed> {
             ..CassandraOptions::default()
         });
     };
-    Bed::with(three, &["scylla.read_timeout_ms=2000"])
+    Bed::with(
+        three,
+        &["scylla.read_timeout_ms=2000", "store.scan_ms_max=60000"],
+    )
 }
 
 /// When an event was refused or a question not answered last between two moments.

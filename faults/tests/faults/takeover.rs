@@ -139,7 +139,7 @@ fn a_matcher_that_dies_in_the_middle_of_a_question_or_a_resumption_leaves_no_gap
 #[test]
 fn the_only_matcher_serves_until_it_closes_and_subscriptions_go_on_with_the_next() {
     let one = |options: &mut heliograph_sandbox::cluster::ClusterOptions| options.matchers = 1;
-    let Some(bed) = Bed::with(one, &["shutdown.unready_secs=30"]) else {
+    let Some(bed) = Bed::with(one, &["shutdown.unready_secs=30", "shutdown.grace_secs=60"]) else {
         return;
     };
     let key = Key::nth(7);
