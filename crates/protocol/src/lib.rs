@@ -6,6 +6,7 @@
 //! any input.
 #![warn(missing_docs)]
 
+mod deletion;
 mod event;
 mod filter;
 mod hex;
@@ -22,6 +23,7 @@ mod tags;
 mod time;
 mod types;
 
+pub use deletion::{DeletionTargets, deletion_targets, is_deletable, owners};
 pub use event::{Address, Event, EventError, Expiration, WireError};
 pub use filter::{Filter, INDEXED_VALUE_BYTES_MAX, TagCondition};
 pub use hex::{decode_hex, encode_hex};

@@ -7,7 +7,7 @@ use std::{
 };
 
 use hashbrown::{HashMap, HashSet};
-use heliograph_protocol::{Address, Event, EventId, Kind, PublicKey, Timestamp};
+use heliograph_protocol::{Event, EventId, Timestamp, deletion_targets, is_deletable, owners};
 
 /// Targets of requests to delete that are remembered for one answer, of ids and of addresses each.
 const DELETED_MAX: usize = 4_096;
@@ -33,26 +33,20 @@ impl Seats {
             let best = best.or_insert(position);
             *best = position.min(*best);
         }
-        if event.kind() == Kind::DELETION {
-            self.note_deletion(event);
-        }
+        self.note_deletion(event);
     }
 
     /// Notes what a request names of its author's (NIP-09), as far as there is room: thousands of
     /// requests that concern this very answer are nobody's history but an attempt to fill memory.
     fn note_deletion(&mut self, request: &Event) {
-        let author = request.pubkey();
+        let targets = deletion_targets(request);
         let room = DELETED_MAX.saturating_sub(self.deleted.len());
-        for target in request.values("e").take(room) {
-            if let Ok(target) = EventId::from_hex(target.as_bytes()) {
-                let key = self.hasher.hash_one((author, target));
-                self.deleted.insert(key, *request.id());
-            }
+        for target in targets.ids.iter().take(room) {
+            let key = self.hasher.hash_one((request.pubkey(), target));
+            self.deleted.insert(key, *request.id());
         }
         let room = DELETED_MAX.saturating_sub(self.deleted_until.len());
-        let addresses = request.values("a").take(room);
-        let addresses = addresses.filter_map(|address| Address::parse(&address));
-        for address in addresses.filter(|address| address.pubkey == *author) {
+        for address in targets.addresses.iter().take(room) {
             let until = (request.created_at(), *request.id());
             let known = self.deleted_until.entry(self.hasher.hash_one(address));
             let known = known.or_insert(until);
@@ -72,7 +66,7 @@ impl Seats {
             return true;
         }
         // A request to delete requests has no effect (NIP-09).
-        if matches!(event.kind(), Kind::DELETION | Kind::VANISH) {
+        if !is_deletable(event.kind()) {
             return false;
         }
         let until = address.and_then(|address| self.deleted_until.get(&address));
@@ -81,19 +75,14 @@ impl Seats {
 
     /// Whether its author asked to delete it, or for a gift wrap a recipient (NIP-59).
     fn is_deleted(&self, event: &Event) -> bool {
-        let asked = |owner: &PublicKey| {
-            let key = self.hasher.hash_one((owner, event.id()));
-            self.deleted.contains_key(&key)
-        };
         if self.deleted.is_empty() {
             return false;
         }
-        asked(event.pubkey())
-            || event.kind() == Kind::GIFT_WRAP
-                && event
-                    .values("p")
-                    .filter_map(|key| PublicKey::from_hex(key.as_bytes()).ok())
-                    .any(|key| asked(&key))
+        let asked = |owner| {
+            let key = self.hasher.hash_one((owner, event.id()));
+            self.deleted.contains_key(&key)
+        };
+        owners(event).iter().any(asked)
     }
 
     /// Forgets what wasn't said by these.
