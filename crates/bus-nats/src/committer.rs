@@ -24,14 +24,12 @@ const MESSAGE_BYTES_MAX: usize = 900 << 10;
 #[derive(Debug)]
 pub(crate) struct Committer {
     core: Arc<Core>,
-    subject: String,
     number: AtomicU64,
 }
 
 impl Committer {
     pub(crate) fn new(core: Arc<Core>) -> Self {
         Self {
-            subject: core.names.committed_subject(),
             core,
             number: AtomicU64::new(1),
         }
@@ -61,18 +59,23 @@ impl Committer {
     ) -> Result<CommitNumber, BusError> {
         let core = &self.core;
         let number = self.number.fetch_add(1, Ordering::Relaxed);
-        let outgoing = Outgoing {
-            what: Published::Commits,
-            subject: self.subject.clone(),
-            id: format!("{}-{number}", core.incarnation),
-            headers: HeaderMap::new(),
-            payload: codec::write_committed(&core.options.node, part),
-        };
+        let outgoing = announcement(core, &number.to_string(), part);
         let deadline = started + core.options.publish_deadline;
         match core.acked.publish(&outgoing, deadline).await {
             Ok(sequence) => Ok(CommitNumber(sequence)),
             Err(error) => Err(refusal(part, &error)),
         }
+    }
+}
+
+/// A batch for the stream of commits; no other of this process has the same `name`.
+pub(crate) fn announcement(core: &Core, name: &str, changes: &[Committed]) -> Outgoing {
+    Outgoing {
+        what: Published::Commits,
+        subject: core.names.committed_subject(),
+        id: format!("{}-{name}", core.incarnation),
+        headers: HeaderMap::new(),
+        payload: codec::write_committed(&core.options.node, changes),
     }
 }
 

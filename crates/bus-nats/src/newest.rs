@@ -17,14 +17,13 @@ use std::{
     time::Duration,
 };
 
-use async_nats::HeaderMap;
 use heliograph_bus::{BusError, CommitNumber};
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, timeout, timeout_at},
 };
 
-use crate::{acked::Outgoing, codec, core::Core, metrics::Published};
+use crate::{committer::announcement, core::Core};
 
 /// How long no other leader can have been elected after a majority heard from one: NATS servers wait at
 /// least four seconds.
@@ -195,17 +194,8 @@ impl Newest {
     /// Puts an empty batch at the end of the stream and returns its number.
     async fn announce_nothing(&self, now: Instant) -> Result<u64, String> {
         let core = &self.core;
-        let outgoing = Outgoing {
-            what: Published::Commits,
-            subject: core.names.committed_subject(),
-            id: format!(
-                "{}-end-{}",
-                core.incarnation,
-                self.proofs.fetch_add(1, Ordering::Relaxed)
-            ),
-            headers: HeaderMap::new(),
-            payload: codec::write_committed(&core.options.node, &[]),
-        };
+        let number = self.proofs.fetch_add(1, Ordering::Relaxed);
+        let outgoing = announcement(core, &format!("end-{number}"), &[]);
         let deadline = now + core.options.newest_deadline;
         let taken = core.acked.publish(&outgoing, deadline).await;
         taken.map_err(|error| error.to_string())

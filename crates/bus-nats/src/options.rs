@@ -137,6 +137,11 @@ pub struct NatsOptions {
     pub committed_bytes_max: u64,
     /// Age up to which commits are kept.
     pub committed_age_max: Duration,
+    /// How long after its publication a message that comes again holds nothing but what the workers'
+    /// store still calls fresh, if an earlier delivery stored it ([`IfStored::Elsewhere`]).
+    ///
+    /// [`IfStored::Elsewhere`]: heliograph_bus::IfStored::Elsewhere
+    pub fresh_max: Duration,
     /// Bytes of the dead-letter stream. Full, it refuses, and letters stay in the stream of events.
     pub dead_letters_bytes_max: u64,
     /// Age up to which dead letters are kept.
@@ -202,6 +207,7 @@ impl Default for NatsOptions {
             events_age_max: Duration::from_secs(7 * 24 * 3_600),
             committed_bytes_max: 4 << 30,
             committed_age_max: Duration::from_secs(15 * 60),
+            fresh_max: Duration::from_secs(225),
             dead_letters_bytes_max: 1 << 30,
             dead_letters_age_max: Duration::from_secs(30 * 24 * 3_600),
             duplicate_window: Duration::from_secs(120),

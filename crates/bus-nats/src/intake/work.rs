@@ -6,7 +6,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use async_nats::{HeaderMap, Subject, datetime::DateTime};
@@ -30,10 +29,6 @@ use crate::{
 
 /// Marks a dead letter that is tried again. Part of it may have been stored, and seen, for days.
 pub(crate) const REPLAY_HEADER: &str = "Heliograph-Replay";
-
-/// Stores call fresh what was written in half of this, or in half of the time for which commits are
-/// kept. Half of that again, since clocks differ.
-const KEPT_MAX: Duration = Duration::from_mins(15);
 
 /// Messages that may wait to be settled beyond those that have a place; past it they are delivered
 /// again.
@@ -244,8 +239,8 @@ impl Work {
     /// new; of a dead letter always: what readers have seen for days must not come live.
     pub(super) fn if_stored(&self) -> IfStored {
         let origin = &self.origin;
-        let kept = self.workshop.core.options.committed_age_max.min(KEPT_MAX);
-        let fresh = clock::age_seconds(origin.published) < kept.as_secs_f64() / 4.0;
+        let fresh_max = self.workshop.core.options.fresh_max.as_secs_f64();
+        let fresh = clock::age_seconds(origin.published) < fresh_max;
         if origin.delivered > 1 && !origin.replayed && !fresh {
             IfStored::Unknown
         } else {

@@ -18,13 +18,11 @@ fn a_message_whose_worker_died_comes_to_another() {
     check_heir(&options(), IfStored::Elsewhere);
 }
 
-/// The store calls fresh what it wrote in the time for which commits are kept, as far as it may.
 #[test]
 fn a_message_that_comes_to_another_worker_late_may_have_been_stored_and_not_announced() {
     let options = options();
-    let committed_age_max = options.ack_wait * 2;
     let options = NatsOptions {
-        committed_age_max,
+        fresh_max: options.ack_wait / 2,
         ..options
     };
     check_heir(&options, IfStored::Unknown);

@@ -87,6 +87,8 @@ pub(crate) fn bus(config: &Config, node: &str) -> anyhow::Result<nats::NatsOptio
         events_bytes_max: nats.events_bytes_max,
         committed_bytes_max: nats.committed_bytes_max,
         committed_age_max: nats.committed_age,
+        // Half of what the store calls fresh, since clocks differ.
+        fresh_max: announced_within(config) / 2,
         ack_wait: ingest.ack_wait,
         deliveries_max: ingest.deliveries_max,
         lease_ttl: nats.lease,
@@ -164,16 +166,21 @@ pub(crate) fn archive(
     }
 }
 
-/// The same for a worker, which announces an event once more that another one stored lately: only as
-/// long as every matcher, also one that has just started, knows from the stream of commits whether
-/// it was announced before. Half of that, since clocks differ.
+/// How long a worker announces an event once more that another one has stored: only as long as every
+/// matcher, also one that has just started, knows from the stream of commits whether it was announced
+/// before. Half of that, since clocks differ.
+fn announced_within(config: &Config) -> Duration {
+    scylla::FRESH_WINDOW.min(config.nats.committed_age) / 2
+}
+
+/// The same for a worker, to which fresh is what may have to be announced.
 pub(crate) fn writers_archive(
     config: &Config,
     urls: RelayUrls,
     metrics: scylla::Metrics,
 ) -> scylla::ScyllaOptions {
     scylla::ScyllaOptions {
-        fresh_window: scylla::FRESH_WINDOW.min(config.nats.committed_age) / 2,
+        fresh_window: announced_within(config),
         ..archive(config, urls, metrics)
     }
 }
