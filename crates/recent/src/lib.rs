@@ -168,9 +168,7 @@ impl<S: EventStore> Recent<S> {
         let mut state = self.shared.state.write();
         state.take_again(event);
         if event.kind() == Kind::VANISH {
-            while state.vanish(event) {
-                RwLockWriteGuard::bump(&mut state);
-            }
+            vanish(&mut state, event);
         }
     }
 
@@ -249,16 +247,21 @@ impl<S: EventStore> Recent<S> {
     }
 }
 
-/// Merges one event, and removes in slices what a request to vanish takes along.
+/// Merges one event, and removes what a request to vanish takes along.
 fn apply(state: &mut RwLockWriteGuard<'_, State>, event: &Arc<Event>, announced: bool) -> Applied {
     let applied = state.apply(event, announced);
     let vanishes = event.kind() == Kind::VANISH && applied != Applied::Lost;
     if vanishes && takes_effect(applied, announced) {
-        while state.vanish(event) {
-            RwLockWriteGuard::bump(state);
-        }
+        vanish(state, event);
     }
     applied
+}
+
+/// Removes in slices what a request takes along; others get the lock in between.
+fn vanish(state: &mut RwLockWriteGuard<'_, State>, request: &Event) {
+    while state.vanish(request) {
+        RwLockWriteGuard::bump(state);
+    }
 }
 
 impl<S: EventStore> EventStore for Recent<S> {

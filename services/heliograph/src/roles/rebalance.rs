@@ -85,12 +85,13 @@ impl Choice {
     /// Looks at the situation once. Whether another matcher was chosen.
     fn look(&mut self, connected: bool, now: Instant) -> bool {
         let ready = &self.ready;
-        let ready_is_empty = ready.is_empty();
         self.failed.retain(|target, _| ready.contains(target));
         self.note(connected, now);
         let best = match &self.current {
             // The only one, and it stops: what it still does is more than nothing.
-            Some(current) if ready_is_empty && connected && self.leaving.contains(current) => {
+            Some(current)
+                if self.ready.is_empty() && connected && self.leaving.contains(current) =>
+            {
                 Some(current.clone())
             }
             _ => self.best(now),
