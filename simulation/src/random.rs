@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 /// A stream of numbers (`SplitMix64`). Clones share it; [`fork`](Self::fork) begins another one.
 #[derive(Debug, Clone)]
 pub struct Random {
-    state: Arc<Mutex<u64>>,
+    state: Arc<Mutex<heliograph_testkit::random::Random>>,
 }
 
 impl Random {
@@ -15,7 +15,7 @@ impl Random {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self {
-            state: Arc::new(Mutex::new(seed)),
+            state: Arc::new(Mutex::new(heliograph_testkit::random::Random::seeded(seed))),
         }
     }
 
@@ -27,12 +27,7 @@ impl Random {
 
     /// The next number.
     pub fn next(&self) -> u64 {
-        let mut state = self.state.lock();
-        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = *state;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^ (word >> 31)
+        self.state.lock().number()
     }
 
     /// A number of a range that isn't empty.

@@ -46,6 +46,30 @@ impl Random {
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.below(from.len())]
     }
+
+    /// Puts them into any order.
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            items.swap(last, self.below(last + 1));
+        }
+    }
+
+    /// `1..=most` of these, in order.
+    ///
+    /// # Panics
+    ///
+    /// If there are none.
+    pub fn some<T: Clone>(&mut self, from: &[T], most: usize) -> Vec<T> {
+        let count = 1 + self.below(most.min(from.len()));
+        let mut chosen: Vec<usize> = (0..from.len()).collect();
+        self.shuffle(&mut chosen);
+        chosen.truncate(count);
+        chosen.sort_unstable();
+        chosen
+            .into_iter()
+            .map(|index| from[index].clone())
+            .collect()
+    }
 }
 
 #[cfg(test)]

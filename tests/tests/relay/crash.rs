@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 
 use crate::{
     oracle::{self, Oracle},
-    support::{Random, stored_of},
+    support::{Random, seeded, stored_of},
 };
 
 const KILLS: usize = 50;
@@ -113,7 +113,7 @@ fn check_there(relay: &Relay, accepted: &BTreeMap<usize, Vec<String>>, rounds: &
 }
 
 fn kill_again_and_again(data: &Path, settings: &[&str]) {
-    let mut random = Random::from_environment();
+    let mut random = seeded();
     let mut accepted: BTreeMap<usize, Vec<String>> = BTreeMap::new();
     let kills = kills();
     for round in 0..kills {
@@ -191,7 +191,7 @@ impl Ledger {
     fn next(&mut self) -> Event {
         self.clock += 1;
         let key = self.random.pick(&self.keys).clone();
-        let at = self.clock + self.random.next() % 40;
+        let at = self.clock + self.random.number() % 40;
         let (n, d) = (self.clock.to_string(), self.random.below(4).to_string());
         let event = match self.random.below(100) {
             0..40 => key.sign(at, 1, &[&["t", "crash"]], &n),
@@ -342,7 +342,7 @@ impl Ledger {
         let lines: String = events.iter().map(|e| format!("{}\n", e.as_str())).collect();
         let mut command = command();
         command.args(["import", "-"]);
-        let patience = Duration::from_micros(self.random.next() % 120_000);
+        let patience = Duration::from_micros(self.random.number() % 120_000);
         if run_and_kill(command, data, &[], lines.as_bytes(), patience) {
             let ids = events.iter().map(|event| event.id().to_hex());
             self.answered.extend(ids);
@@ -390,7 +390,7 @@ const STORES: [[&str; 2]; 3] = [
 fn deletions_replacements_and_requests_to_vanish_survive_kills_at_any_moment() {
     let directory = tempfile::tempdir().unwrap();
     let data: PathBuf = directory.path().join("data");
-    let mut ledger = Ledger::new(Random::from_environment());
+    let mut ledger = Ledger::new(seeded());
     let kills = kills();
     let mut round = 0;
     while round < kills {
@@ -404,7 +404,7 @@ fn deletions_replacements_and_requests_to_vanish_survive_kills_at_any_moment() {
         while round > 0 && ledger.random.once_in(2) {
             let mut command = command();
             command.args(["--listen", "127.0.0.1:0"]);
-            let patience = Duration::from_micros(ledger.random.next() % 60_000);
+            let patience = Duration::from_micros(ledger.random.number() % 60_000);
             run_and_kill(command, &data, &settings, b"", patience);
             round += 1;
         }

@@ -17,7 +17,7 @@ use heliograph_testkit::{
 };
 use serde_json::json;
 
-use crate::support::{Random, accept_all, drain, id_set, ids, notes, now, open_fence, settle};
+use crate::support::{accept_all, drain, id_set, ids, notes, now, open_fence, seeded, settle};
 
 #[test]
 fn a_new_event_goes_to_those_who_asked() {
@@ -44,7 +44,7 @@ fn live_events_come_in_the_order_they_were_accepted() {
     let (mut reader, mut writer) = (relay.client(), relay.client());
     reader.req("all", &[json!({"limit": 0})]);
     let mut events = notes(&Key::nth(0), 1_700_000_000, 50);
-    Random::from_environment().shuffle(&mut events);
+    seeded().shuffle(&mut events);
     for event in &events {
         writer.accept(event);
     }

@@ -10,7 +10,7 @@ use heliograph_store::{Budget, End, EventStore, MemoryStore, Scan, ScanRequest};
 use heliograph_testkit::{client::Client, keys::Key, process::Relay};
 use serde_json::{Value, json};
 
-use crate::support::{Connect, Random, drain, id_set, ids, open_fence, settle};
+use crate::support::{Connect, Random, drain, id_set, ids, open_fence, seeded, settle};
 
 const FILTERS: usize = 200;
 const EVENTS: usize = 600;
@@ -50,7 +50,7 @@ impl World {
     }
 
     fn created_at(&mut self) -> u64 {
-        1_700_000_000 + self.random.next() % 60
+        1_700_000_000 + self.random.number() % 60
     }
 
     fn key(&mut self) -> Key {
@@ -64,7 +64,7 @@ impl World {
     /// The id of an event made before, or one of nothing.
     fn some_id(&mut self) -> String {
         if self.events.is_empty() || self.random.once_in(10) {
-            return format!("{:064x}", self.random.next());
+            return format!("{:064x}", self.random.number());
         }
         self.random.pick(&self.events).id().to_hex()
     }
@@ -263,7 +263,7 @@ fn stored_answers_are_the_oracle_s() {
 
 #[track_caller]
 pub(crate) fn check_stored(connect: Connect<'_>) {
-    let mut world = World::new(Random::from_environment());
+    let mut world = World::new(seeded());
     let mut client = world.client(connect);
     let oracle = Oracle::new();
     for event in &world.events {
@@ -295,7 +295,7 @@ fn live_answers_are_the_oracle_s() {
 
 #[track_caller]
 pub(crate) fn check_live(connect: Connect<'_>) {
-    let mut world = World::new(Random::from_environment());
+    let mut world = World::new(seeded());
     // One connection, which sees its own writes at once (R01-57).
     let mut client = world.client(connect);
     open_fence(&mut client);
@@ -347,7 +347,7 @@ fn answers_under_concurrent_writes_end_up_as_the_oracle_s() {
 
 #[track_caller]
 pub(crate) fn check_concurrent(connect: Connect<'_>) {
-    let mut world = World::new(Random::from_environment());
+    let mut world = World::new(seeded());
     let oracle = Oracle::new();
     for event in &world.events {
         oracle.write(event);

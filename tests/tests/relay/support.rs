@@ -6,6 +6,7 @@ use std::{
 };
 
 use heliograph_protocol::{Event, Timestamp};
+pub(crate) use heliograph_testkit::random::Random;
 use heliograph_testkit::{client::Client, keys::Key, process::option};
 use serde_json::{Value, json};
 
@@ -17,60 +18,13 @@ pub(crate) fn now() -> u64 {
     Timestamp::now().as_secs()
 }
 
-/// Numbers that look random and replay from a seed (`SplitMix64`).
-#[derive(Debug, Clone)]
-pub(crate) struct Random(u64);
-
-impl Random {
-    /// Starts from `HELIOGRAPH_SEED`, or the clock if that isn't set; prints it, so that a failure
-    /// can be replayed.
-    pub(crate) fn from_environment() -> Self {
-        let given = option("HELIOGRAPH_SEED").and_then(|seed| seed.to_str()?.parse().ok());
-        let seed = given.unwrap_or_else(now);
-        println!("seed: HELIOGRAPH_SEED={seed}");
-        Self(seed)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut value = self.0;
-        value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        value ^ (value >> 31)
-    }
-
-    /// A number in `0..end`.
-    pub(crate) fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % end as u64).expect("below a usize")
-    }
-
-    /// True once in `times`.
-    pub(crate) fn once_in(&mut self, times: usize) -> bool {
-        self.below(times) == 0
-    }
-
-    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len())]
-    }
-
-    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
-        for last in (1..items.len()).rev() {
-            items.swap(last, self.below(last + 1));
-        }
-    }
-
-    /// `1..=most` of these, in order.
-    pub(crate) fn some<T: Clone>(&mut self, from: &[T], most: usize) -> Vec<T> {
-        let count = 1 + self.below(most.min(from.len()));
-        let mut chosen: Vec<usize> = (0..from.len()).collect();
-        self.shuffle(&mut chosen);
-        chosen.truncate(count);
-        chosen.sort_unstable();
-        chosen
-            .into_iter()
-            .map(|index| from[index].clone())
-            .collect()
-    }
+/// Starts from `HELIOGRAPH_SEED`, or the clock if that isn't set; prints it, so that a failure can be
+/// replayed.
+pub(crate) fn seeded() -> Random {
+    let given = option("HELIOGRAPH_SEED").and_then(|seed| seed.to_str()?.parse().ok());
+    let seed = given.unwrap_or_else(now);
+    println!("seed: HELIOGRAPH_SEED={seed}");
+    Random::seeded(seed)
 }
 
 /// The hex ids of these events, in order.

@@ -6,7 +6,7 @@ use heliograph_testkit::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Connect, Random, array, event, now, settle, strings};
+use crate::support::{Connect, array, event, now, seeded, settle, strings};
 
 /// What the wire says to a row of `events.jsonl`.
 #[derive(Debug, PartialEq, Eq)]
@@ -213,7 +213,7 @@ fn stored_events_come_newest_first_and_lowest_id_first_whatever_the_order_of_arr
     let vector: Value = vectors::json("ordering.json");
     let events: Vec<Event> = array(&vector["events"]).iter().map(event).collect();
     let mut orders = vec![events.clone(), events.iter().rev().cloned().collect()];
-    let mut random = Random::from_environment();
+    let mut random = seeded();
     for _ in 0..4 {
         let mut order = events.clone();
         random.shuffle(&mut order);

@@ -435,10 +435,12 @@ fn a_connection_that_answers_pings_stays() {
 fn rubbish_below_the_framing_ends_the_connection_and_no_other() {
     let relay = Relay::start();
     let mut witness = relay.client();
-    let mut random = crate::support::Random::from_environment();
+    let mut random = crate::support::seeded();
     for _ in 0..50 {
         let mut socket = relay.socket();
-        let bytes: Vec<u8> = (0..64).flat_map(|_| random.next().to_le_bytes()).collect();
+        let bytes: Vec<u8> = (0..64)
+            .flat_map(|_| random.number().to_le_bytes())
+            .collect();
         // The relay may close in the middle of it.
         let _closed = socket.write(&bytes);
         socket.half_close();

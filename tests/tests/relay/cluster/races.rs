@@ -8,7 +8,7 @@ use heliograph_testkit::{client::Client, keys::Key};
 use serde_json::{Value, json};
 
 use super::bed::{Bed, own_key};
-use crate::support::{Random, drain, ids, now, open_fence};
+use crate::support::{Random, drain, ids, now, open_fence, seeded};
 
 const ROUNDS: usize = 500;
 
@@ -82,7 +82,7 @@ fn versions(key: &Key, round: usize, at: u64) -> Pair {
 #[test]
 fn both_gateways_converge_on_the_lowest_id_and_no_subscriber_sees_a_loser_after_it() {
     let Some(bed) = Bed::shared() else { return };
-    let mut random = Random::from_environment();
+    let mut random = seeded();
     let (key, at) = (own_key(), now());
     let filter = json!({"authors": [key.hex()], "limit": 0});
     let mut readers = readers(&bed, &filter);
@@ -159,7 +159,7 @@ fn check_gone(client: &mut Client, key: &Key, targets: &[&Event]) {
 #[test]
 fn a_target_that_races_with_its_deletion_is_never_left_visible_on_any_gateway() {
     let Some(bed) = Bed::shared() else { return };
-    let mut random = Random::from_environment();
+    let mut random = seeded();
     let key = own_key();
     let mut readers = readers(&bed, &json!({"authors": [key.hex()], "limit": 0}));
     let mut writers = bed.both();

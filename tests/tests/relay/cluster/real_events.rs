@@ -15,7 +15,7 @@ use super::{
 use crate::{
     oracle::{Oracle, SETTINGS},
     real_events::{KEPT, PROTECTED, by_id, file, lines, publish},
-    support::{Random, accept_all, array, ids, now},
+    support::{Random, accept_all, array, ids, now, seeded},
 };
 
 /// Requests of each home feed template; a tenth of it of every other.
@@ -208,7 +208,7 @@ fn real_events_come_back_whole_from_another_gateway_and_feeds_are_right_from_eit
         "not the bytes that came in"
     );
 
-    let mut random = Random::from_environment();
+    let mut random = seeded();
     let requests = corpus.requests(&templates(&path), &mut random);
     let feeds = 2.0 * FEEDS as f64;
     let tiers = corpus.check(&bed, &requests);

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{bed::Bed, groups::groups};
 use crate::{
     scenarios::{Step, permutable, replay, replay_in_order, scenarios},
-    support::{Random, accept_all, array, event},
+    support::{accept_all, array, event, seeded},
     vectors::{check_answers, check_frames, check_order, check_texts},
 };
 
@@ -46,7 +46,7 @@ fn every_scenario_ends_the_same_on_many_gateways_when_its_events_come_backwards(
 
 #[test]
 fn every_scenario_ends_the_same_on_many_gateways_in_a_random_order() {
-    let mut random = Random::from_environment();
+    let mut random = seeded();
     check_other_order(|order| random.shuffle(order));
 }
 
@@ -65,7 +65,7 @@ fn every_gateway_gives_stored_events_in_the_order_of_the_vectors() {
     let Some(bed) = Bed::fresh(&[]) else { return };
     let vector: Value = vectors::json("ordering.json");
     let mut events: Vec<Event> = array(&vector["events"]).iter().map(event).collect();
-    Random::from_environment().shuffle(&mut events);
+    seeded().shuffle(&mut events);
     let half = events.len() / 2;
     accept_all(&mut bed.at(0), &events[..half]);
     accept_all(&mut bed.at(1), &events[half..]);
