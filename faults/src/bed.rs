@@ -309,8 +309,8 @@ impl Bed {
         for role in Role::ALL {
             for (number, member) in self.members(role).iter().enumerate() {
                 if let Some(status) = self.ended(role, number) {
-                    let log = self.output(role, number);
-                    panic!("{} ended ({status}):\n{}", member.name, tail(&log));
+                    // What it said is shown when the bed is dropped.
+                    panic!("{} ended ({status})", member.name);
                 }
             }
         }
@@ -339,12 +339,7 @@ impl Drop for Bed {
         if !thread::panicking() {
             return;
         }
-        for role in Role::ALL {
-            for (number, member) in self.members(role).iter().enumerate() {
-                let log = self.output(role, number);
-                say(&format!("{} said last:\n{}", member.name, tail(&log)));
-            }
-        }
+        say(&self.last_words(LOG_LINES));
     }
 }
 
@@ -382,11 +377,6 @@ fn metric(page: &str, series: &str) -> Option<f64> {
     let mut lines = page.lines();
     let value = lines.find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
     value.split(' ').next()?.parse().ok()
-}
-
-fn tail(log: &str) -> String {
-    let lines: Vec<&str> = log.lines().collect();
-    lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
 }
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
 //! Waiting for states, lasting faults, and the output of tests.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::{thread, time::Duration};
+
+pub use heliograph_sandbox::wait::within;
 
 /// How long anything may take that should happen by itself: machines of continuous integration are
 /// slow, and have other things to do.
@@ -17,23 +16,6 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 #[track_caller]
 pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     within(PATIENCE, what, look)
-}
-
-/// As [`until`], with a deadline of its own.
-///
-/// # Panics
-///
-/// If it hasn't after `patience`.
-#[track_caller]
-pub fn within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(start.elapsed() < patience, "no {what} after {patience:?}");
-        hold(Duration::from_millis(20));
-    }
 }
 
 /// How long a fault lasts. Not for waiting for a state: that is [`until`].

@@ -31,7 +31,7 @@ use crate::{
     environment,
     nats::Nats,
     network::link::Link,
-    process::{Launch, Process},
+    process::{Launch, Process, tail},
 };
 use ground::Ground;
 use links::Wiring;
@@ -158,6 +158,19 @@ impl Cluster {
     #[must_use]
     pub fn output(&self, role: Role, number: usize) -> String {
         self.process(role, number).output()
+    }
+
+    /// The last `lines` that each member has printed, under its name.
+    #[must_use]
+    pub fn last_words(&self, lines: usize) -> String {
+        let mut said = String::new();
+        for role in Role::ALL {
+            for (number, member) in self.members(role).iter().enumerate() {
+                let last = tail(lines, &self.output(role, number));
+                said = format!("{said}{} said last:\n{last}\n", member.name);
+            }
+        }
+        said
     }
 
     /// How a member ended, if it has.

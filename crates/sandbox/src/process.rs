@@ -144,7 +144,7 @@ impl Process {
             Some(status) => Err(Error::Ended {
                 name: self.name.clone(),
                 status: status.to_string(),
-                log: tail(&self.output()),
+                log: tail(LOG_LINES, &self.output()),
             }),
             None => Ok(is_ready(self).then_some(())),
         })?;
@@ -152,7 +152,7 @@ impl Process {
             name: self.name.clone(),
             state: state.to_owned(),
             after: patience,
-            log: tail(&self.output()),
+            log: tail(LOG_LINES, &self.output()),
         })
     }
 
@@ -182,7 +182,7 @@ impl Process {
             name: self.name.clone(),
             state: "end".to_owned(),
             after: patience,
-            log: tail(&self.output()),
+            log: tail(LOG_LINES, &self.output()),
         })
     }
 
@@ -254,9 +254,10 @@ pub(crate) fn output(log: &Path, start: u64) -> String {
     String::from_utf8_lossy(bytes.get(start..).unwrap_or_default()).into_owned()
 }
 
-fn tail(output: &str) -> String {
+/// The last lines of an output, this many.
+pub(crate) fn tail(count: usize, output: &str) -> String {
     let lines: Vec<&str> = output.lines().collect();
-    lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+    lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
 /// `program` under `setpriv`, which has the kernel kill it when its parent dies, then becomes it.

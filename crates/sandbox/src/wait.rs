@@ -1,6 +1,7 @@
 //! Waiting for a state, with a deadline.
 
 use std::{
+    convert::Infallible,
     thread,
     time::{Duration, Instant},
 };
@@ -29,6 +30,18 @@ pub fn until<T, E>(
         }
         pause();
     }
+}
+
+/// Asks until there is an answer, which has to come.
+///
+/// # Panics
+///
+/// If none has after `patience`.
+#[track_caller]
+pub fn within<T>(patience: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let answer = until(patience, || Ok::<_, Infallible>(ask()));
+    let Ok(answer) = answer;
+    answer.unwrap_or_else(|| panic!("no {what} after {patience:?}"))
 }
 
 #[expect(

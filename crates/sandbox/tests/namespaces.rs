@@ -13,6 +13,7 @@ use heliograph_sandbox::{
     cluster::{Cluster, ClusterOptions, CqlServers, Links, NatsServers, Peer, Role},
     http,
     network::namespace::Network,
+    process::{Launch, Process},
 };
 
 /// Long enough for a busy machine, and for TCP to try again after a break.
@@ -44,6 +45,19 @@ fn given(cluster: &Cluster, role: Role, key: &str) -> String {
     value
         .unwrap_or_else(|| panic!("no {key} in {output}"))
         .to_owned()
+}
+
+/// A member that is a script for the shell.
+fn shell(script: &str, log: &Path) -> Launch {
+    Launch {
+        name: "member".to_owned(),
+        program: "bash".into(),
+        arguments: vec!["-c".into(), script.into()],
+        variables: Vec::new(),
+        hide_variables: "",
+        directory: std::env::temp_dir(),
+        log: log.to_owned(),
+    }
 }
 
 #[test]
@@ -112,8 +126,7 @@ fn an_unplugged_member_hears_nothing_and_loses_nothing() {
         println!("skipped: no network namespaces here");
         return;
     };
-    let directory = std::env::temp_dir();
-    let log = directory.join(format!("heliograph-member-{}", std::process::id()));
+    let log = std::env::temp_dir().join(format!("heliograph-member-{}", std::process::id()));
     let here = TcpListener::bind((network.back(Network::host()), 0)).unwrap();
     let address = here.local_addr().unwrap();
     network.join(10).unwrap();
@@ -123,19 +136,8 @@ fn an_unplugged_member_hears_nothing_and_loses_nothing() {
         address.ip(),
         address.port()
     );
-    let member = network.inside(
-        10,
-        heliograph_sandbox::process::Launch {
-            name: "member".to_owned(),
-            program: "bash".into(),
-            arguments: vec!["-c".into(), script.into()],
-            variables: Vec::new(),
-            hide_variables: "",
-            directory,
-            log: log.clone(),
-        },
-    );
-    let member = heliograph_sandbox::process::Process::start(&member).unwrap();
+    let member = network.inside(10, shell(&script, &log));
+    let member = Process::start(&member).unwrap();
     let (mut socket, from) = here.accept().unwrap();
     assert_eq!(from.ip(), network.back(10));
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -185,24 +187,12 @@ fn a_member_is_led_to_a_loopback_address_outside_of_its_namespace() {
     };
     let here = TcpListener::bind("127.251.7.1:0").unwrap();
     let address = here.local_addr().unwrap();
-    let directory = std::env::temp_dir();
-    let log = directory.join(format!("heliograph-led-{}", std::process::id()));
+    let log = std::env::temp_dir().join(format!("heliograph-led-{}", std::process::id()));
     network.join(10).unwrap();
     network.lead_to(10, address.ip()).unwrap();
     let script = format!("echo hello > /dev/tcp/{}/{}", address.ip(), address.port());
-    let member = network.inside(
-        10,
-        heliograph_sandbox::process::Launch {
-            name: "member".to_owned(),
-            program: "bash".into(),
-            arguments: vec!["-c".into(), script.into()],
-            variables: Vec::new(),
-            hide_variables: "",
-            directory,
-            log: log.clone(),
-        },
-    );
-    let _member = heliograph_sandbox::process::Process::start(&member).unwrap();
+    let member = network.inside(10, shell(&script, &log));
+    let _member = Process::start(&member).unwrap();
     here.set_nonblocking(true).unwrap();
     let accepted = heliograph_sandbox::wait::until(PATIENCE, || match here.accept() {
         Ok((socket, from)) => Ok(Some((socket, from))),

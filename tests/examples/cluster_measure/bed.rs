@@ -93,16 +93,8 @@ impl Bed {
     /// Does some work; if it fails, the error says what the roles have logged last.
     pub(crate) fn explained(&self, work: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
         work(self).with_context(|| {
-            let mut said = String::from("the roles have logged:");
-            for role in Role::ALL {
-                for (number, member) in self.cluster.members(role).iter().enumerate() {
-                    let output = self.cluster.output(role, number);
-                    let lines: Vec<&str> = output.lines().collect();
-                    let last = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
-                    said = format!("{said}\n{}:\n{last}", member.name);
-                }
-            }
-            said
+            let said = self.cluster.last_words(LOG_LINES);
+            format!("the roles have logged:\n{said}")
         })
     }
 

@@ -8,9 +8,9 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
-    time::{Duration, Instant},
 };
 
+pub(crate) use heliograph_sandbox::wait::within;
 use heliograph_sandbox::{
     Error,
     cluster::{Cluster, ClusterOptions, Role},
@@ -139,14 +139,7 @@ impl Drop for Bed {
         if !thread::panicking() {
             return;
         }
-        for role in Role::ALL {
-            for (number, member) in self.members(role).iter().enumerate() {
-                let log = self.output(role, number);
-                let lines: Vec<&str> = log.lines().collect();
-                let last = &lines[lines.len().saturating_sub(LOG_LINES)..];
-                println!("{} said last:\n{}", member.name, last.join("\n"));
-            }
-        }
+        println!("{}", self.last_words(LOG_LINES));
     }
 }
 
@@ -187,28 +180,6 @@ pub(crate) fn own_key() -> Key {
 
 /// Asks again until `look` finds something.
 #[track_caller]
-pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    within(PATIENCE, what, &mut look)
-}
-
-/// As [`until`], with a deadline of its own.
-#[track_caller]
-pub(crate) fn within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(start.elapsed() < patience, "no {what} after {patience:?}");
-        pause();
-    }
-}
-
-/// Leaves the cores to those that are waited for.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "between two looks at a state; nothing counts on how long it is"
-)]
-fn pause() {
-    thread::sleep(Duration::from_millis(5));
+pub(crate) fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    within(PATIENCE, what, look)
 }
