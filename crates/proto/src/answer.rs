@@ -81,6 +81,7 @@ impl From<&Eose> for v1::Eose {
             hint: hint.into(),
             applied: eose.applied.0,
             fresh: Some(v1::Values::join(eose.fresh.iter().map(EventId::as_bytes))),
+            reflects: eose.reflects.0,
         }
     }
 }
@@ -99,6 +100,7 @@ impl TryFrom<v1::Eose> for Eose {
             hint,
             applied: CommitNumber(eose.applied),
             fresh: eose.fresh.unwrap_or_default().each(EventId::new)?,
+            reflects: CommitNumber(eose.reflects),
         })
     }
 }

@@ -90,8 +90,8 @@ impl Subscriber {
         open
     }
 
-    /// Sends EOSE, then what was held back, isn't in `sent` and isn't beaten by what is (CL-3), and
-    /// goes live.
+    /// Sends EOSE, then what was held back, is newer than the stored part, isn't in `sent` and isn't
+    /// beaten by what is (CL-3), and goes live.
     ///
     /// # Errors
     ///
@@ -105,9 +105,13 @@ impl Subscriber {
         let mut state = self.state.lock();
         match &mut *state {
             State::Holding { events, seats, .. } => {
+                let reflected = Place::end_of(end.reflects);
                 let mut last = Place::end_of(end.applied);
                 self.outbox.text(eose);
                 for (place, event) in events.drain(..) {
+                    if place.is_some_and(|place| place <= reflected) {
+                        continue;
+                    }
                     last = last.max(place.unwrap_or_default());
                     // A question that was asked twice may have held an event twice.
                     if sent.insert(*event.id()) && !seats.beat(&event) {
@@ -322,8 +326,19 @@ mod tests {
         }
 
         fn go_live(&self, applied: u64, fresh: &[&Arc<Event>], sent: &[&Arc<Event>]) {
+            self.go_live_from(0, applied, fresh, sent);
+        }
+
+        fn go_live_from(
+            &self,
+            reflects: u64,
+            applied: u64,
+            fresh: &[&Arc<Event>],
+            sent: &[&Arc<Event>],
+        ) {
             let eose = Eose {
                 hint: EoseHint::None,
+                reflects: CommitNumber(reflects),
                 applied: CommitNumber(applied),
                 fresh: fresh.iter().map(|event| *event.id()).collect(),
             };
@@ -381,6 +396,19 @@ mod tests {
         bed.check("");
         bed.go_live(1, &[], &[&a]);
         bed.check("EOSE note-b");
+    }
+
+    /// It was deleted before the question was asked, and came live at a matcher that was behind.
+    #[test]
+    fn what_was_committed_before_the_stored_part_and_is_not_in_it_does_not_come_live() {
+        let bed = Bed::new();
+        let [gone, stored, later] = notes();
+        bed.live(&gone, 3, 0);
+        bed.live(&stored, 4, 1);
+        bed.live(&later, 5, 0);
+        bed.go_live_from(4, 5, &[], &[&stored]);
+        bed.live(&gone, 3, 0);
+        bed.check("EOSE note-c");
     }
 
     #[test]

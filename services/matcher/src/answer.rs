@@ -34,6 +34,8 @@ pub(crate) trait Settle: Send {
 /// Where the live part of a subscription begins.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settled {
+    /// Everything up to here was there when the stored part was begun.
+    pub(crate) reflects: CommitNumber,
     /// Everything up to here was delivered live.
     pub(crate) applied: CommitNumber,
     /// Whether that includes all that the archive can have shown.
@@ -177,6 +179,7 @@ impl<S: Scan> Answer<S> {
         }
         AnswerEnd::Eose(Eose {
             hint,
+            reflects: settled.reflects,
             applied: settled.applied,
             fresh,
         })

@@ -207,12 +207,16 @@ impl<S: EventStore> Matcher<S> {
     }
 
     /// Waits until `after` and everything committed so far has been applied, for a bounded time
-    /// (R01-57).
+    /// (R01-57). Returns the number that it waited for.
     ///
     /// # Errors
     ///
     /// [`BusError::TimedOut`] past it: an answer without what it has to hold would be a lie.
-    async fn caught_up(&self, after: CommitNumber, options: &Options) -> Result<(), BusError> {
+    async fn caught_up(
+        &self,
+        after: CommitNumber,
+        options: &Options,
+    ) -> Result<CommitNumber, BusError> {
         let applied = *self.link.applied.borrow();
         let newest = (self.link.progress.newest)();
         let known = tokio::time::timeout(options.commit_wait, newest).await;
@@ -229,7 +233,7 @@ impl<S: EventStore> Matcher<S> {
                     newest
                 };
                 let applied = self.link.applied(after, options.commit_wait).await;
-                applied.then_some(()).ok_or(BusError::TimedOut)
+                applied.then_some(after).ok_or(BusError::TimedOut)
             }
             Ok(Err(error)) => Err(error),
             Err(_elapsed) => Err(BusError::TimedOut),
@@ -246,7 +250,7 @@ impl<S: EventStore> Matcher<S> {
             self.metrics.subscriptions.inc();
         }
         Failpoint::Registered.reached();
-        self.caught_up(open.after, &options).await?;
+        let reflects = self.caught_up(open.after, &options).await?;
         let filters = open.filters.len();
         let streams = open
             .filters
@@ -266,6 +270,7 @@ impl<S: EventStore> Matcher<S> {
         let end = End {
             link: Arc::clone(&self.link),
             slot: open.slot,
+            reflects,
             wait: options.commit_wait,
         };
         Ok(Box::new(Answer::new(
@@ -319,6 +324,7 @@ impl Link {
 struct End {
     link: Arc<Link>,
     slot: Slot,
+    reflects: CommitNumber,
     wait: Duration,
 }
 
@@ -337,6 +343,7 @@ impl Settle for End {
             let applied = *self.link.applied.borrow();
             drop(live);
             Ok(Settled {
+                reflects: self.reflects,
                 applied,
                 known_horizon: horizon.is_some(),
             })

@@ -300,6 +300,7 @@ impl Pages for Answer {
                 events: Vec::from_iter(event),
                 end: last.then_some(AnswerEnd::Eose(Eose {
                     hint: EoseHint::None,
+                    reflects: CommitNumber::default(),
                     applied: CommitNumber::default(),
                     fresh: Vec::new(),
                 })),

@@ -241,6 +241,7 @@ impl Pages for Stored {
             if self.rest.is_empty() {
                 let eose = Eose {
                     hint: EoseHint::Finish,
+                    reflects: CommitNumber(0),
                     applied: *self.applied.borrow(),
                     fresh: Vec::new(),
                 };
