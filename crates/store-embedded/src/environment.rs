@@ -15,7 +15,7 @@ use crate::{
     codec::Codec,
     disk::Disk,
     error::{Fault, OpenError},
-    files::{is_device_full, make_dir, remove_dir, reserve_lock_file, sync_dir},
+    files::{has_no_room, make_dir, remove_dir, reserve_lock_file, sync_dir},
     layout::meta,
     tables::{Tables, check_schema},
 };
@@ -201,7 +201,7 @@ impl Environment {
                 // LMDB's word for a write that had room for a part only.
                 Err(Fault::Database(heed::Error::Io(error)))
                     if Errno::from_io_error(&error) == Some(Errno::IO)
-                        && is_device_full(&self.dir) =>
+                        && has_no_room(&self.dir.join("data.mdb")) =>
                 {
                     return Err(Fault::Io(Errno::NOSPC.into()));
                 }

@@ -6,7 +6,10 @@ use std::{
     path::Path,
 };
 
-use rustix::fs::FallocateFlags;
+use rustix::{
+    fs::FallocateFlags,
+    process::{Resource, getrlimit},
+};
 
 use crate::error::OpenError;
 
@@ -14,7 +17,7 @@ use crate::error::OpenError;
 const LOCK_FILE_BYTES: u64 = 36 << 10;
 /// Two pages of the smallest size: a database file below that holds nothing.
 pub(crate) const DATABASE_BYTES_MIN: u64 = 8 << 10;
-/// A device with less than this is full: what LMDB writes at once may not fit.
+/// With less than this left there is no room: what LMDB writes at once may not fit.
 const ROOM_BYTES_MIN: u64 = 1 << 20;
 
 /// Makes a directory if it is absent, and its name durable if it was.
@@ -74,8 +77,12 @@ pub(crate) fn reserve_lock_file(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether the device that `dir` is on has next to no room.
-pub(crate) fn is_device_full(dir: &Path) -> bool {
-    rustix::fs::statvfs(dir)
-        .is_ok_and(|room| room.f_bavail.saturating_mul(room.f_frsize) < ROOM_BYTES_MIN)
+/// Whether there is next to no room for `file` to grow: on its device, or below the limit of this
+/// process for the size of a file.
+pub(crate) fn has_no_room(file: &Path) -> bool {
+    let left_on_device = rustix::fs::statvfs(file)
+        .map_or(u64::MAX, |room| room.f_bavail.saturating_mul(room.f_frsize));
+    let limit = getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX);
+    let bytes = fs::metadata(file).map_or(0, |meta| meta.len());
+    left_on_device.min(limit.saturating_sub(bytes)) < ROOM_BYTES_MIN
 }

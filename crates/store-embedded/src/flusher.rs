@@ -28,6 +28,8 @@ const RETRY: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 1_000 
 const WARN_EVERY: Duration = Duration::from_secs(30);
 /// Bytes of events from which a dictionary is trained at most.
 const TRAINING_BYTES_MAX: usize = 6 << 20;
+/// Levels of fewer events replace few pages, which isn't worth another sync.
+const RELEASING_EVENTS_MIN: usize = if cfg!(test) { 4 } else { 2_000 };
 /// Larger events say little about the common ones.
 const TRAINING_EVENT_BYTES_MAX: usize = 16 << 10;
 
@@ -120,6 +122,10 @@ fn flush(core: &Core) -> Result<(), Fault> {
         core.hide(&mut levels, vanishing);
     }
     remove_segments(&core.disk, &core.log_dir, frozen.segment)?;
+    let events = frozen.level.read().events.len();
+    if events >= RELEASING_EVENTS_MIN {
+        release_pages(core, frozen.segment);
+    }
     core.counters.flushes.fetch_add(1, Ordering::Relaxed);
     core.counters
         .flush_micros
@@ -147,6 +153,22 @@ fn vanish(core: &Core) -> Result<(), Fault> {
     }
     core.hide(&mut levels, Vec::new());
     Ok(())
+}
+
+/// Commits once more, next to nothing. LMDB lets a transaction use only the pages that the last but
+/// one before it had no use for any more, and writing a level replaces about every page of the indexes:
+/// without this the file holds them three times, with it twice.
+fn release_pages(core: &Core, segment: u64) {
+    let committed = core.environment.write(|txn, tables, _codec| {
+        tables
+            .meta
+            .put(txn, meta::FLUSHED_SEGMENT, &segment.to_be_bytes())?;
+        Ok(())
+    });
+    if let Err(fault) = committed {
+        // The next level takes new pages, or says what is wrong.
+        tracing::debug!(error = %fault, "failed to release pages");
+    }
 }
 
 fn write_frozen(core: &Core, frozen: &Frozen) -> Result<Vec<Vanishing>, Fault> {
