@@ -7,7 +7,7 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use heliograph_protocol::Event;
 use heliograph_testkit::keys::Key;
-use heliograph_verify::{verify_many, verify_one};
+use heliograph_verify::{KEYS_MAX, KeyCache, verify_many, verify_one};
 use secp256k1::{XOnlyPublicKey, schnorr};
 
 /// Events of a batch.
@@ -42,7 +42,8 @@ fn bench(criterion: &mut Criterion) {
     });
     group.throughput(Throughput::Elements(MANY as u64));
     group.bench_function(format!("{MANY} at once"), |bencher| {
-        bencher.iter(|| verify_many(black_box(&events)));
+        let keys = KeyCache::new(KEYS_MAX);
+        bencher.iter(|| verify_many(black_box(&events), &keys));
     });
     group.finish();
 }

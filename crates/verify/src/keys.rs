@@ -16,7 +16,7 @@ const SHARDS: usize = 16;
 /// A bounded cache. Only keys that made a good signature are put in, so that a flood of made-up
 /// keys can't empty it.
 #[derive(Debug)]
-pub(crate) struct KeyCache {
+pub struct KeyCache {
     shards: [Mutex<Shard>; SHARDS],
     /// Keys in one generation of one shard at most.
     generation_max: usize,
@@ -33,7 +33,9 @@ struct Shard {
 }
 
 impl KeyCache {
-    pub(crate) fn new(keys_max: usize) -> Self {
+    /// An empty cache for about `keys_max` keys.
+    #[must_use]
+    pub fn new(keys_max: usize) -> Self {
         Self {
             shards: Default::default(),
             generation_max: (keys_max / (2 * SHARDS)).max(1),

@@ -14,7 +14,7 @@ use std::borrow::Borrow;
 use heliograph_protocol::{Event, Prefix, Refusal};
 use secp256k1::{XOnlyPublicKey, schnorr};
 
-pub use keys::KEYS_MAX;
+pub use keys::{KEYS_MAX, KeyCache};
 pub use pool::{Counters, QUEUE_WAIT_MAX, Verdict, Verifier};
 
 /// An event has no good signature, or it couldn't be found out.
@@ -62,13 +62,28 @@ pub fn verify_one(event: &Event) -> Result<(), VerifyError> {
     check_signature(event, &parse_key(event)?)
 }
 
-/// Checks many events' signatures on the calling thread; one answer for each, in order. This is the
-/// seam for batch verification: callers with many events in hand should call it, not a loop.
-pub fn verify_many(events: &[impl Borrow<Event>]) -> Vec<Result<(), VerifyError>> {
+/// Checks many events' signatures on the calling thread; one answer for each, in order. Keys of good
+/// signatures are kept in `keys`. This is the seam for batch verification: callers with many events in
+/// hand should call it, not a loop.
+pub fn verify_many(events: &[impl Borrow<Event>], keys: &KeyCache) -> Vec<Result<(), VerifyError>> {
     events
         .iter()
-        .map(|event| verify_one(event.borrow()))
+        .map(|event| verify_with(event.borrow(), keys, |_known| ()))
         .collect()
+}
+
+/// As [`verify_one`], but a key that is known isn't parsed again; `note` is told whether it was.
+fn verify_with(event: &Event, keys: &KeyCache, note: impl FnOnce(bool)) -> Result<(), VerifyError> {
+    let key = event.pubkey().as_bytes();
+    let known = keys.get(key);
+    note(known.is_some());
+    if let Some(parsed) = known {
+        return check_signature(event, &parsed);
+    }
+    let parsed = parse_key(event)?;
+    check_signature(event, &parsed)?;
+    keys.insert(*key, parsed);
+    Ok(())
 }
 
 /// Lifts the author's x coordinate onto the curve, which takes a square root: about 4.5 µs.

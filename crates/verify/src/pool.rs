@@ -16,9 +16,9 @@ use heliograph_protocol::{Event, EventId};
 use tokio::sync::oneshot;
 
 use crate::{
-    VerifyError, check_signature,
+    VerifyError,
     keys::{KEYS_MAX, KeyCache},
-    parse_key,
+    verify_with,
 };
 
 /// How long an event may wait for its check. A client gives up after about 4.4 s, and the event has
@@ -291,16 +291,14 @@ fn reply(
 
 impl Shared {
     fn check(&self, event: &Event) -> Result<(), VerifyError> {
-        let key = event.pubkey().as_bytes();
-        if let Some(parsed) = self.keys.get(key) {
-            self.counters.key_hits.fetch_add(1, Relaxed);
-            return check_signature(event, &parsed);
-        }
-        self.counters.key_misses.fetch_add(1, Relaxed);
-        let parsed = parse_key(event)?;
-        check_signature(event, &parsed)?;
-        self.keys.insert(*key, parsed);
-        Ok(())
+        verify_with(event, &self.keys, |known| {
+            let counter = if known {
+                &self.counters.key_hits
+            } else {
+                &self.counters.key_misses
+            };
+            counter.fetch_add(1, Relaxed);
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use heliograph_protocol::{Event, decode_hex};
 use heliograph_testkit::vectors;
-use heliograph_verify::{VerifyError, verify_many, verify_one};
+use heliograph_verify::{KEYS_MAX, KeyCache, VerifyError, verify_many, verify_one};
 
 #[derive(serde::Deserialize)]
 struct Row {
@@ -55,7 +55,9 @@ fn signatures_and_keys_fail_for_the_reason_given() {
 fn many_events_are_answered_in_their_order() {
     let events: Vec<Event> = rows().iter().filter_map(parse).collect();
     let one_by_one: Vec<_> = events.iter().map(verify_one).collect();
-    assert_eq!(verify_many(&events), one_by_one);
+    let keys = KeyCache::new(KEYS_MAX);
+    assert_eq!(verify_many(&events, &keys), one_by_one);
+    assert_eq!(verify_many(&events, &keys), one_by_one, "keys are known");
     assert!(one_by_one.iter().any(Result::is_err) && one_by_one.iter().any(Result::is_ok));
 }
 

@@ -21,7 +21,7 @@ use heliograph_policy::{EventLimits, Reader, RelayUrls, admit_event};
 use heliograph_protocol::{Event, Kind, KindClass, Outcome, Timestamp};
 use heliograph_store::EventStore as _;
 use heliograph_store_embedded::EmbeddedStore;
-use heliograph_verify::verify_many;
+use heliograph_verify::{KEYS_MAX, KeyCache, verify_many};
 use serde_json::{Map, Value};
 use tokio::{sync::mpsc, task::JoinSet};
 
@@ -69,6 +69,7 @@ struct Rules {
     limits: EventLimits,
     relay_urls: RelayUrls,
     now: Timestamp,
+    keys: KeyCache,
 }
 
 /// A batch after its checks.
@@ -157,6 +158,7 @@ pub(crate) async fn run(
         limits: open_limits(),
         relay_urls: place.relay_urls.clone(),
         now: Timestamp::now(),
+        keys: KeyCache::new(KEYS_MAX),
     };
     let mut counts = Counts::default();
     let imported = import(input, rules, &store, &mut counts).await;
@@ -317,7 +319,7 @@ fn check_batch(batch: &Batch, rules: &Rules, store: &EmbeddedStore) -> Checked {
         }
     }
     let (numbers, events): (Vec<_>, Vec<_>) = candidates.into_iter().unzip();
-    let verdicts = verify_many(&events);
+    let verdicts = verify_many(&events, &rules.keys);
     for ((number, event), verdict) in numbers.into_iter().zip(events).zip(verdicts) {
         match verdict {
             Ok(()) => checked.events.push(event),
