@@ -3,8 +3,17 @@
 //! Anybody may push; only the connection's own task takes. Small frames are copied into one write
 //! buffer, since a copy of an event costs less than a system call by two orders of magnitude.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+};
 
+use futures_util::task::AtomicWaker;
 use heliograph_protocol::Event;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -59,8 +68,37 @@ pub(crate) struct Outbox {
     bytes_max: usize,
     /// Set if compression was agreed on.
     bodies: Option<Arc<Bodies>>,
-    ready: Notify,
+    ready: Ready,
     room: Notify,
+}
+
+/// Wakes the connection's task, the only one that waits.
+#[derive(Debug, Default)]
+struct Ready {
+    raised: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Ready {
+    fn raise(&self) {
+        self.raised.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    async fn wait(&self) {
+        poll_fn(|context| {
+            if self.raised.swap(false, Ordering::Acquire) {
+                return Poll::Ready(());
+            }
+            self.waker.register(context.waker());
+            // It may have been raised before the waker was there.
+            if self.raised.swap(false, Ordering::Acquire) {
+                return Poll::Ready(());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
 }
 
 impl Outbox {
@@ -71,7 +109,7 @@ impl Outbox {
             queue: Mutex::default(),
             bytes_max,
             bodies,
-            ready: Notify::new(),
+            ready: Ready::default(),
             room: Notify::new(),
         }
     }
@@ -117,7 +155,7 @@ impl Outbox {
         queue.frames.push_back(last);
         queue.closed = true;
         drop(queue);
-        self.ready.notify_one();
+        self.ready.raise();
     }
 
     /// Drops what waits and queues a close frame: the client doesn't read (R01-28).
@@ -130,7 +168,7 @@ impl Outbox {
         queue.frames.push_back(last);
         queue.closed = true;
         drop(queue);
-        self.ready.notify_one();
+        self.ready.raise();
     }
 
     fn push(&self, frame: Waiting) {
@@ -149,7 +187,7 @@ impl Outbox {
         let wake = first || queue.overflowed;
         drop(queue);
         if wake {
-            self.ready.notify_one();
+            self.ready.raise();
         }
     }
 
@@ -170,7 +208,7 @@ impl Outbox {
 
     /// Waits until there may be something to write.
     pub(crate) async fn ready(&self) {
-        self.ready.notified().await;
+        self.ready.wait().await;
     }
 
     /// Waits until there is room for stored events: the socket's pace reaches the store.

@@ -1,10 +1,14 @@
 //! What a session reads and writes: a socket, or what stands in for one in a simulation.
 
-use std::{future::Future, io};
+use std::{
+    future::{Future, poll_fn},
+    io,
+};
 
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-/// A connection as the kernel shows it: told when something can be done, then done without waiting.
+/// A connection as the kernel shows it: told when something can be done, then done without waiting. One
+/// task waits for it.
 pub trait Stream: Send + Sync + 'static {
     /// Waits until there is something to read, or the other side has ended. Safe to cancel.
     fn readable(&self) -> impl Future<Output = io::Result<()>> + Send;
@@ -32,11 +36,12 @@ pub trait Stream: Send + Sync + 'static {
 
 impl Stream for TcpStream {
     fn readable(&self) -> impl Future<Output = io::Result<()>> + Send {
-        Self::readable(self)
+        // A place for one waker, where `TcpStream::readable` keeps a list of them.
+        poll_fn(|context| self.poll_read_ready(context))
     }
 
     fn writable(&self) -> impl Future<Output = io::Result<()>> + Send {
-        Self::writable(self)
+        poll_fn(|context| self.poll_write_ready(context))
     }
 
     fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {

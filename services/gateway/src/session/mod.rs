@@ -18,7 +18,10 @@ use heliograph_bus::{Bus, CommitNumber, ConnectionId};
 use heliograph_lifecycle::Phase;
 use heliograph_policy::{Reader, TokenBucket};
 use heliograph_protocol::{Refusal, RelayMessage, SubscriptionId};
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::Instant,
+};
 
 use self::{answer::Subscription, messages::Done, socket::Socket};
 use crate::{
@@ -160,7 +163,10 @@ impl<B: Bus> Session<B> {
         work: &mut Work,
     ) -> Closed {
         let mut phase = self.gateway.shutdown.watch();
-        let mut networks = self.gateway.networks.subscribe();
+        // Made once, since thousands of connections wait in the same lists.
+        let draining = phase.reached(Phase::Draining);
+        let banned = changed(self.gateway.networks.subscribe());
+        tokio::pin!(draining, banned);
         // The address may have been banned since it was let in.
         self.close_if_banned();
         let mut drain_at = None;
@@ -200,14 +206,17 @@ impl<B: Bus> Session<B> {
                 }
                 () = socket.writable(), if blocked => {}
                 () = self.outbox.ready() => {}
-                _ = phase.reached(Phase::Draining), if drain_at.is_none() => {
+                _ = &mut draining, if drain_at.is_none() => {
                     self.close_subscriptions(&Refusal::error("shutting down"));
                     let at = Instant::now() + spread(self.id, options);
                     drain_at = Some(at);
                     timer.as_mut().reset(at);
                 }
                 // The gateway, which holds the sender, lives as long as this.
-                _ = networks.changed() => self.close_if_banned(),
+                networks = &mut banned => {
+                    banned.set(changed(networks));
+                    self.close_if_banned();
+                }
                 () = socket.readable(), if reading => {
                     let mut finished = false;
                     let take = |chunk: &mut [u8]| {
@@ -447,6 +456,15 @@ impl<B: Bus> Session<B> {
             matcher.disconnect(self.id);
         }
     }
+}
+
+/// Waits for the next value and returns what waits for those behind it.
+async fn changed<T>(mut values: watch::Receiver<T>) -> watch::Receiver<T> {
+    if values.changed().await.is_err() {
+        // There is none, so nothing is to be done.
+        std::future::pending::<()>().await;
+    }
+    values
 }
 
 /// A share of the drain time that differs from connection to connection, so that the clients don't
