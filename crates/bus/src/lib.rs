@@ -158,14 +158,14 @@ pub enum AnswerEnd {
 pub struct Eose {
     /// Whether there is more (NIP-67).
     pub hint: EoseHint,
-    /// What was committed up to here is in the stored part, as far as the limits let it in, and nowhere
-    /// else: live events up to here are to be dropped. One of them may have been deleted since.
-    pub reflects: CommitNumber,
     /// Every live event up to here has been handed to the gateway before this page.
     pub applied: CommitNumber,
     /// Events of the stored part that the stream may announce after `applied`: they are to be
     /// dropped when they come.
     pub fresh: Vec<EventId>,
+    /// Live events handed to the gateway before the stored part was read, which something has beaten by
+    /// then, such as a deletion: they are to be dropped, not sent after EOSE.
+    pub gone: Vec<EventId>,
 }
 
 /// Subscriptions that were live at a matcher that is gone.

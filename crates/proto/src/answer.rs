@@ -81,7 +81,7 @@ impl From<&Eose> for v1::Eose {
             hint: hint.into(),
             applied: eose.applied.0,
             fresh: Some(v1::Values::join(eose.fresh.iter().map(EventId::as_bytes))),
-            reflects: eose.reflects.0,
+            gone: Some(v1::Values::join(eose.gone.iter().map(EventId::as_bytes))),
         }
     }
 }
@@ -100,7 +100,7 @@ impl TryFrom<v1::Eose> for Eose {
             hint,
             applied: CommitNumber(eose.applied),
             fresh: eose.fresh.unwrap_or_default().each(EventId::new)?,
-            reflects: CommitNumber(eose.reflects),
+            gone: eose.gone.unwrap_or_default().each(EventId::new)?,
         })
     }
 }

@@ -182,9 +182,9 @@ fn pages_are_split_by_bytes_and_end_once() {
     for hint in [EoseHint::None, EoseHint::Finish, EoseHint::More] {
         let eose = Eose {
             hint,
-            reflects: CommitNumber(4),
             applied: CommitNumber(5),
             fresh: vec![EventId::new([2; 32])],
+            gone: vec![EventId::new([3; 32])],
         };
         let page = AnswerPage {
             events: events.clone(),
@@ -284,7 +284,7 @@ proptest! {
 
     #[test]
     fn a_damaged_message_never_panics(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
-        let eose = Eose { hint: EoseHint::More, reflects: CommitNumber(1), applied: CommitNumber(1), fresh: vec![EventId::new([1; 32])] };
+        let eose = Eose { hint: EoseHint::More, gone: vec![], applied: CommitNumber(1), fresh: vec![EventId::new([1; 32])] };
         let page = AnswerPage { events: vec![event("x")], end: Some(AnswerEnd::Eose(eose)) };
         let delivery = matcher_message::Message::Delivery(v1::Delivery {
             json: event("y").json().clone(),

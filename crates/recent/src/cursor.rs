@@ -17,8 +17,11 @@ use crate::{
     list::{List, Mark},
     seam::{Below, below},
     state::State,
-    tables::Slots,
+    tables::{Author, Slots},
 };
+
+/// Matches without a text in one look at most: they are read from the archive at once.
+const BARE_MAX: usize = 128;
 
 /// How often the clock is looked at, in entries.
 const CLOCK_EVERY: u64 = 256;
@@ -58,7 +61,7 @@ pub(crate) enum Found {
 /// Why a look ended.
 #[derive(Debug)]
 pub(crate) enum Stop {
-    /// As many matches as asked for.
+    /// As many matches as asked for, or as may be read at once.
     Rows,
     /// As many entries as allowed; there are others.
     Looked,
@@ -193,7 +196,8 @@ pub(crate) fn look(state: &State, ask: &Ask<'_>) -> Slice {
         ask,
         path,
     };
-    while slice.found.len() < ask.rows {
+    let mut bare = 0;
+    while slice.found.len() < ask.rows && bare < BARE_MAX {
         let Some(slot) = merge.next() else {
             slice.stop = Stop::Floor(below());
             return slice;
@@ -210,7 +214,9 @@ pub(crate) fn look(state: &State, ask: &Ask<'_>) -> Slice {
         }
         slice.looked += 1;
         slice.after = Some(state.index.get(slot).position());
-        slice.found.extend(check.found(slot));
+        let found = check.found(slot);
+        bare += usize::from(matches!(found, Some(Found::Bare(_))));
+        slice.found.extend(found);
     }
     slice
 }
@@ -332,10 +338,13 @@ fn authored<'a>(
 ) -> Vec<Source<'a>> {
     let mut sources =
         Vec::with_capacity(authors.len() * kinds.map_or(1, |kinds| kinds.len().min(4)));
-    for author in authors
+    // First all authors, then all their rows: short loops, in which the memory is waited for once and
+    // not once for each author.
+    let found: Vec<&Author> = authors
         .iter()
         .filter_map(|author| index.find_author(author))
-    {
+        .collect();
+    for author in found {
         let wanted = |kind: &Kind| kinds.is_none_or(|kinds| kinds.binary_search(kind).is_ok());
         for row in author.rows.iter().filter(|row| wanted(&row.kind)) {
             sources.push(Source {

@@ -22,6 +22,9 @@ use crate::{
 /// Entries looked at under one hold of the lock: about a tenth of a millisecond.
 const SLICE_ENTRIES: u64 = 1_024;
 
+/// Events read from the archive at once: what memory gives is there already, these are copies.
+const ARCHIVE_ROWS_MAX: usize = 128;
+
 /// Texts fetched from the archive at once.
 const FETCH_EVENTS_MAX: usize = 256;
 
@@ -224,7 +227,7 @@ impl<S: EventStore> RecentScan<S> {
         let Some(archive) = &mut self.archive else {
             return Ok(self.page(Vec::new(), None));
         };
-        let page = archive.next(rows).await?;
+        let page = archive.next(rows.min(ARCHIVE_ROWS_MAX)).await?;
         let cost = ScanCost {
             rows: self.cost.rows + page.cost.rows,
             archive: true,

@@ -90,8 +90,8 @@ impl Subscriber {
         open
     }
 
-    /// Sends EOSE, then what was held back, is newer than the stored part, isn't in `sent` and isn't
-    /// beaten by what is (CL-3), and goes live.
+    /// Sends EOSE, then what was held back, isn't in `sent`, isn't gone and isn't beaten by what was sent
+    /// (CL-3), and goes live.
     ///
     /// # Errors
     ///
@@ -105,14 +105,14 @@ impl Subscriber {
         let mut state = self.state.lock();
         match &mut *state {
             State::Holding { events, seats, .. } => {
-                let reflected = Place::end_of(end.reflects);
                 let mut last = Place::end_of(end.applied);
+                let gone: HashSet<_> = end.gone.into_iter().collect();
                 self.outbox.text(eose);
                 for (place, event) in events.drain(..) {
-                    if place.is_some_and(|place| place <= reflected) {
+                    last = last.max(place.unwrap_or_default());
+                    if gone.contains(event.id()) {
                         continue;
                     }
-                    last = last.max(place.unwrap_or_default());
                     // A question that was asked twice may have held an event twice.
                     if sent.insert(*event.id()) && !seats.beat(&event) {
                         seats.note(&event);
@@ -326,21 +326,22 @@ mod tests {
         }
 
         fn go_live(&self, applied: u64, fresh: &[&Arc<Event>], sent: &[&Arc<Event>]) {
-            self.go_live_from(0, applied, fresh, sent);
+            self.go_live_without(&[], applied, fresh, sent);
         }
 
-        fn go_live_from(
+        fn go_live_without(
             &self,
-            reflects: u64,
+            gone: &[&Arc<Event>],
             applied: u64,
             fresh: &[&Arc<Event>],
             sent: &[&Arc<Event>],
         ) {
+            let ids = |events: &[&Arc<Event>]| events.iter().map(|event| *event.id()).collect();
             let eose = Eose {
                 hint: EoseHint::None,
-                reflects: CommitNumber(reflects),
                 applied: CommitNumber(applied),
-                fresh: fresh.iter().map(|event| *event.id()).collect(),
+                fresh: ids(fresh),
+                gone: ids(gone),
             };
             let mut sent = sent.iter().map(|event| *event.id()).collect();
             let gone_live = self.subscriber.go_live(b"EOSE".to_vec(), eose, &mut sent);
@@ -400,15 +401,15 @@ mod tests {
 
     /// It was deleted before the question was asked, and came live at a matcher that was behind.
     #[test]
-    fn what_was_committed_before_the_stored_part_and_is_not_in_it_does_not_come_live() {
+    fn what_was_held_back_and_is_gone_does_not_come_live() {
         let bed = Bed::new();
-        let [gone, stored, later] = notes();
+        let [gone, beyond_the_limit, later] = notes();
         bed.live(&gone, 3, 0);
-        bed.live(&stored, 4, 1);
+        bed.live(&beyond_the_limit, 4, 1);
+        bed.go_live_without(&[&gone], 4, &[], &[]);
+        bed.live(&gone, 3, 0);
         bed.live(&later, 5, 0);
-        bed.go_live_from(4, 5, &[], &[&stored]);
-        bed.live(&gone, 3, 0);
-        bed.check("EOSE note-c");
+        bed.check("EOSE note-b note-c");
     }
 
     #[test]

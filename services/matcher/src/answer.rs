@@ -34,8 +34,6 @@ pub(crate) trait Settle: Send {
 /// Where the live part of a subscription begins.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settled {
-    /// Everything up to here was there when the stored part was begun.
-    pub(crate) reflects: CommitNumber,
     /// Everything up to here was delivered live.
     pub(crate) applied: CommitNumber,
     /// Whether that includes all that the archive can have shown.
@@ -53,6 +51,8 @@ pub(crate) struct Answer<S> {
     returned: u64,
     /// What was sent and may still be announced.
     fresh: Vec<EventId>,
+    /// What came live before the first look and was beaten by then.
+    gone: Vec<EventId>,
     end: Box<dyn Settle>,
     metrics: Arc<Metrics>,
 }
@@ -75,9 +75,15 @@ impl<S: Scan> Answer<S> {
             oldest: None,
             returned: 0,
             fresh: Vec::new(),
+            gone: Vec::new(),
             end,
             metrics,
         }
+    }
+
+    /// Names live events that the gateway is to drop.
+    pub(crate) fn without(self, gone: Vec<EventId>) -> Self {
+        Self { gone, ..self }
     }
 
     async fn page(&mut self) -> AnswerPage {
@@ -179,9 +185,9 @@ impl<S: Scan> Answer<S> {
         }
         AnswerEnd::Eose(Eose {
             hint,
-            reflects: settled.reflects,
             applied: settled.applied,
             fresh,
+            gone: std::mem::take(&mut self.gone),
         })
     }
 

@@ -12,7 +12,7 @@ use heliograph_bus::{
 };
 use heliograph_lifecycle::Failpoint;
 use heliograph_policy::Reader;
-use heliograph_protocol::{Event, Expiration, PublicKey, Refusal, Timestamp};
+use heliograph_protocol::{Event, EventId, Expiration, Filter, PublicKey, Refusal, Timestamp};
 use heliograph_recent::{Applied, Recent};
 use heliograph_store::{EventStore, ScanRequest};
 use parking_lot::Mutex;
@@ -25,6 +25,9 @@ use crate::{
     live::Live,
     stream::Stream,
 };
+
+/// Events looked at again at once for a subscription that has waited.
+const GONE_SLICE: usize = 256;
 
 /// Answers and matches. Generic over the archive behind the recent tier.
 pub struct Matcher<S: EventStore> {
@@ -246,11 +249,16 @@ impl<S: EventStore> Matcher<S> {
 
     async fn answer(&self, open: Open) -> Result<Box<dyn Pages>, BusError> {
         let options = self.options.load_full();
-        if self.link.live.lock().open(&open) {
-            self.metrics.subscriptions.inc();
-        }
+        let registered = {
+            let mut live = self.link.live.lock();
+            if live.open(&open) {
+                self.metrics.subscriptions.inc();
+            }
+            self.link.last_applied()
+        };
         Failpoint::Registered.reached();
         let reflects = self.caught_up(open.after, &options).await?;
+        let gone = self.gone_since(registered, reflects, &open.filters);
         let filters = open.filters.len();
         let streams = open
             .filters
@@ -270,17 +278,44 @@ impl<S: EventStore> Matcher<S> {
         let end = End {
             link: Arc::clone(&self.link),
             slot: open.slot,
-            reflects,
             wait: options.commit_wait,
         };
-        Ok(Box::new(Answer::new(
+        let answer = Answer::new(
             streams,
             open.reader,
             options.visibility.clone(),
             open.now,
             Box::new(end),
             Arc::clone(&self.metrics),
-        )))
+        );
+        Ok(Box::new(answer.without(gone)))
+    }
+
+    /// What was delivered to a subscription with these filters while it waited for the matcher to catch
+    /// up with `reflects`, and was beaten before that: mostly nothing. As far as memory goes back.
+    fn gone_since(
+        &self,
+        registered: CommitNumber,
+        reflects: CommitNumber,
+        filters: &[Filter],
+    ) -> Vec<EventId> {
+        let mut gone = Vec::new();
+        let mut place = Place::end_of(registered);
+        while place < Place::end_of(reflects) {
+            let lately = self.link.live.lock().replay.after(place, GONE_SLICE);
+            let Some((entries, all)) = lately else { break };
+            for (at, event) in entries {
+                place = at;
+                let wanted = filters.iter().any(|filter| filter.matches(&event));
+                if wanted && self.recent.beats(&event) {
+                    gone.push(*event.id());
+                }
+            }
+            if all {
+                break;
+            }
+        }
+        gone
     }
 }
 
@@ -324,7 +359,6 @@ impl Link {
 struct End {
     link: Arc<Link>,
     slot: Slot,
-    reflects: CommitNumber,
     wait: Duration,
 }
 
@@ -343,7 +377,6 @@ impl Settle for End {
             let applied = *self.link.applied.borrow();
             drop(live);
             Ok(Settled {
-                reflects: self.reflects,
                 applied,
                 known_horizon: horizon.is_some(),
             })

@@ -7,9 +7,9 @@ use heliograph_policy::{FilterLimits, Reader, Visibility};
 use heliograph_protocol::{Event, EventId, Filter, Timestamp};
 use heliograph_store::{End, Scan, ScanCost, StoreError};
 
-/// Matches asked of the store at once, for all filters of a REQ together; more would sit in memory
-/// while the socket is slow.
-const PAGE_ROWS_MAX: usize = 128;
+/// Matches asked of the store at once, for all filters of a REQ together. A look at the recent tier
+/// merges its lists anew, so one should do for a usual limit; of the archive it reads fewer at once.
+const PAGE_ROWS_MAX: usize = 512;
 
 /// Matches asked of the store at once for one filter at least.
 const PAGE_ROWS_MIN: usize = 8;

@@ -479,10 +479,9 @@ pub struct Eose {
     /// Ids in the answer that the stream may announce later.
     #[prost(message, optional, tag = "3")]
     pub fresh: ::core::option::Option<Values>,
-    /// What was committed up to here is in the answer or beyond its limits: live events up to here
-    /// are dropped.
-    #[prost(uint64, tag = "4")]
-    pub reflects: u64,
+    /// Ids of live events that were sent before the answer was read and beaten by then.
+    #[prost(message, optional, tag = "4")]
+    pub gone: ::core::option::Option<Values>,
 }
 /// A part of what is to be taken over; `session`, `request` and `from` are the same in all parts.
 #[derive(Clone, PartialEq, ::prost::Message)]

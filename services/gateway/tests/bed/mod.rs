@@ -300,9 +300,9 @@ impl Pages for Answer {
                 events: Vec::from_iter(event),
                 end: last.then_some(AnswerEnd::Eose(Eose {
                     hint: EoseHint::None,
-                    reflects: CommitNumber::default(),
                     applied: CommitNumber::default(),
                     fresh: Vec::new(),
+                    gone: Vec::new(),
                 })),
             };
             match &mut self.script {

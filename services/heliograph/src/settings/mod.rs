@@ -20,6 +20,9 @@ const RECEIPT_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long a question waits for the commits it has to see.
 const COMMIT_WAIT: Duration = Duration::from_secs(1);
 
+/// Memory for events delivered lately: a REQ that waited for a commit names those of them that are gone.
+const REPLAY_BYTES_MAX: usize = 4 << 20;
+
 /// Open files for the store, logs, the admin listener and connections that aren't upgraded yet.
 const OTHER_FILES: u64 = 512;
 
@@ -175,7 +178,7 @@ pub(crate) fn matcher(config: &Config, urls: RelayUrls) -> matcher::Options {
             time: store.count_time_max,
         },
         commit_wait: COMMIT_WAIT,
-        replay_bytes_max: 0,
+        replay_bytes_max: REPLAY_BYTES_MAX,
     }
 }
 

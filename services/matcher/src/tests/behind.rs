@@ -3,9 +3,9 @@
 use super::*;
 
 /// It is registered before it is answered, so it gets live what the matcher has yet to catch up with:
-/// the gateway has to know that all of that is in the stored part, unless it was removed.
+/// the gateway has to know what of that is gone by then.
 #[tokio::test]
-async fn an_answer_says_which_live_events_it_makes_superfluous() {
+async fn an_answer_says_which_live_events_are_gone() {
     let bed = Bed::new();
     let note = event(1, 10, 1, &[], "deleted before the question");
     let deletion = event(1, 20, 5, &[&["e", &note.id().to_hex()]], "");
@@ -21,6 +21,6 @@ async fn an_answer_says_which_live_events_it_makes_superfluous() {
     let AnswerEnd::Eose(end) = answer.1 else {
         panic!("expected EOSE")
     };
-    assert_eq!(end.reflects, CommitNumber(2));
+    assert_eq!(end.gone, [*note.id()]);
     assert_eq!(bed.delivered.lock().len(), 1, "it came live meanwhile");
 }

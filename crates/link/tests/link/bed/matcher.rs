@@ -241,7 +241,7 @@ impl Pages for Stored {
             if self.rest.is_empty() {
                 let eose = Eose {
                     hint: EoseHint::Finish,
-                    reflects: CommitNumber(0),
+                    gone: Vec::new(),
                     applied: *self.applied.borrow(),
                     fresh: Vec::new(),
                 };
