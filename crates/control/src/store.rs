@@ -13,7 +13,7 @@ use async_nats::{
     },
 };
 use futures_util::StreamExt as _;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{ControlError, Record, RecordKey, RecordValue, records};
 
@@ -28,6 +28,9 @@ const ATTEMPTS: usize = 5;
 
 /// The time between two such attempts: replicas that are read may be behind by so much.
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The time between two attempts to open the bucket.
+const OPEN_PAUSE: Duration = Duration::from_millis(250);
 
 /// Where the records are.
 #[derive(Debug, Clone)]
@@ -89,6 +92,25 @@ impl ControlStore {
     /// [`ControlError`] if the servers can't be reached or refuse.
     pub async fn open(&self) -> Result<(), ControlError> {
         self.bucket(true).await.map(drop)
+    }
+
+    /// As [`open`](Self::open), again and again: servers that start, or lost one of them, have no leader
+    /// for a while.
+    ///
+    /// # Errors
+    ///
+    /// The last one, once `patience` is over.
+    pub async fn open_within(&self, patience: Duration) -> Result<(), ControlError> {
+        let deadline = Instant::now() + patience;
+        loop {
+            match self.open().await {
+                Err(error) if Instant::now() + OPEN_PAUSE < deadline => {
+                    tracing::info!(%error, "NATS can't open the control records yet");
+                    sleep(OPEN_PAUSE).await;
+                }
+                opened => return opened,
+            }
+        }
     }
 
     /// Writes a record, over an older one of the same key. Members of the older one that this

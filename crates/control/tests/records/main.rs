@@ -282,6 +282,18 @@ async fn while_the_server_is_away_nothing_is_read_and_writes_are_refused() {
 }
 
 #[tokio::test]
+async fn a_role_that_starts_before_the_servers_can_answer_waits_for_them() {
+    let nats = Nats::start(&NatsOptions::default()).expect("a NATS server");
+    let bed = Bed::new(connect(&nats.url()).await, &unique());
+    nats.kill(0);
+    let refused = bed.store.open_within(Duration::ZERO).await;
+    assert!(refused.is_err(), "there is no server");
+    let restart = async { nats.restart(0).expect("a server again") };
+    let (opened, ()) = tokio::join!(bed.store.open_within(Duration::from_mins(1)), restart);
+    opened.expect("open");
+}
+
+#[tokio::test]
 async fn after_a_restart_of_the_server_what_was_missed_is_in_force() {
     let nats = Nats::start(&NatsOptions::default()).expect("a NATS server");
     let cluster = unique();

@@ -20,6 +20,9 @@ use crate::{
 /// must not take every gateway out of service at once.
 const BUS_AWAY_MAX: Duration = Duration::from_mins(1);
 
+/// How long a process that starts waits for the control records, as for the streams.
+const CONTROL_WAIT: Duration = Duration::from_secs(30);
+
 /// How long the last messages may take to leave.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
@@ -85,7 +88,7 @@ impl Node {
         let options = settings::cluster::control(&self.config);
         let store = ControlStore::new(self.bus.client(), options);
         store
-            .open()
+            .open_within(CONTROL_WAIT)
             .await
             .context("can't open the control records")?;
         let place = LiveControl::unread();
