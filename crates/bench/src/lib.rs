@@ -2,11 +2,15 @@
 //! what it costs the server in CPU time, memory, disk and bytes on the wire.
 //!
 //! Each relay is started on an empty directory, loaded with the same corpus and asked the same
-//! questions, all relays in turn and then in reversed order, since a machine that warms up or is
-//! shared favours one place. What always holds: latencies count from the moment an operation was due,
-//! not from when the client got round to it; answers are counted and compared, with each other and with
-//! what NIP-01 says; a cell in which anything was refused for its rate is marked invalid and takes no
-//! part in ratios; the client's own CPU time stands beside the server's.
+//! questions; for what idle connections cost it is started anew on its data. All relays take part in
+//! turn and then in reversed order, since a machine that warms up or is shared favours one place.
+//!
+//! What always holds: latencies count from the moment an operation was due, not from when the client
+//! got round to it; what a relay does after its last answer counts as the work it belongs to; answers
+//! are counted and compared, with each other and with what NIP-01 says. A cell in which anything was
+//! refused, but for events with nothing left to do about them, is marked invalid, one whose counts
+//! differ between relays is marked as different, and neither has ratios. The client's own CPU time
+//! stands beside the server's.
 //!
 //! `options` (the command line) → `work` (events and questions) → `relay` (a process) → `cells` (one
 //! kind of work each, over `client`) → `report`.

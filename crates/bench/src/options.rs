@@ -16,8 +16,8 @@ pub struct Options {
     #[arg(long = "relay", value_name = "NAME=COMMAND", value_parser = named)]
     pub relays: Vec<(String, String)>,
     /// How a relay is loaded from a file: `name=command`, with {file}, {dir} and {port} replaced, run
-    /// on an empty directory while the relay doesn't run. Adds a cell; the relay is loaded over WebSocket
-    /// all the same.
+    /// on an empty directory while the relay doesn't run. Adds a cell, and the relay is asked about what was
+    /// imported; it is loaded over WebSocket all the same.
     #[arg(long = "import", value_name = "NAME=COMMAND", value_parser = named)]
     pub imports: Vec<(String, String)>,
     /// What a relay has done before it answers OK: `name=fsync`, `name=none` or any word; stands beside
@@ -108,6 +108,9 @@ pub struct Sizes {
     pub churn: (u32, u32),
     /// How long is waited at most until a relay rests, in seconds.
     pub settle_secs: f64,
+    /// How long it has to use little before it counts as resting around work that writes, in seconds:
+    /// longer than a relay keeps what it has answered before it moves it to its database.
+    pub quiet_secs: f64,
 }
 
 impl Sizes {
@@ -130,6 +133,7 @@ impl Sizes {
             idle: 1_000,
             churn: (2_000, 10),
             settle_secs: 15.0,
+            quiet_secs: 2.0,
         }
     }
 
@@ -174,6 +178,7 @@ impl Sizes {
             idle: 30,
             churn: (20, 2),
             settle_secs: 0.5,
+            quiet_secs: 0.2,
         }
     }
 

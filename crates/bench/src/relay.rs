@@ -1,4 +1,4 @@
-//! A relay as a child process: started on an empty directory, waited for, looked at, stopped with all
+//! A relay as a child process: started on a directory, waited for, looked at, stopped with all
 //! its children.
 
 use std::{
@@ -29,8 +29,9 @@ const STOP: Duration = Duration::from_secs(60);
 /// How often a state is looked at.
 const POLL: Duration = Duration::from_millis(20);
 
-/// Over how long a relay has to use little to be at rest, and what is little: a fiftieth of a core.
-const REST: Duration = Duration::from_millis(200);
+/// Over how long a relay's use is looked at, and what is little: a fiftieth of a core. It is at rest after
+/// as many such windows in a row as are asked for.
+pub(crate) const REST: Duration = Duration::from_millis(200);
 const REST_CPU: Duration = Duration::from_millis(4);
 
 /// Bytes of a relay's last words.
@@ -54,7 +55,7 @@ pub(crate) struct Import {
 }
 
 impl Relay {
-    /// Starts it on an empty directory and waits until it upgrades a connection.
+    /// Starts it on a directory, empty or its own, and waits until it upgrades a connection.
     ///
     /// # Errors
     ///
@@ -110,19 +111,32 @@ impl Relay {
         disk_usage(&self.directory)
     }
 
-    /// Waits until it does nothing more behind what it has answered, or until `patience` is over.
+    /// Waits until it has used little for `quiet` in a row, or until `patience` is over; says whether it
+    /// came to rest.
+    ///
+    /// A relay may move what it has answered to its database later, by a clock: that is still part of the
+    /// work before, and is missed by a `quiet` shorter than the clock.
     ///
     /// # Errors
     ///
     /// As [`usage`](Self::usage).
-    pub(crate) async fn settle(&self, patience: Duration) -> Result<()> {
+    pub(crate) async fn settle(&self, quiet: Duration, patience: Duration) -> Result<bool> {
         let deadline = Instant::now() + patience;
         let mut before = self.usage()?;
+        let mut rested = Duration::ZERO;
         loop {
-            sleep(REST.min(patience)).await;
+            sleep(REST).await;
             let now = self.usage()?;
-            if now.cpu_since(&before) < REST_CPU || Instant::now() >= deadline {
-                return Ok(());
+            rested = if now.cpu_since(&before) < REST_CPU {
+                rested + REST
+            } else {
+                Duration::ZERO
+            };
+            if rested >= quiet {
+                return Ok(true);
+            }
+            if Instant::now() >= deadline {
+                return Ok(false);
             }
             before = now;
         }
@@ -266,6 +280,31 @@ mod tests {
             text.contains("no such database") && text.contains("exit status: 3"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn work_by_a_clock_is_waited_for_if_the_quiet_is_longer_than_the_clock() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = dir.path().join("data");
+        let log = dir.path().join("log");
+        let burn = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done";
+        let command = format!("while :; do {burn}; sleep 0.7; done");
+        let relay = Relay {
+            child: spawn(&command, &directory, &log).unwrap(),
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
+            directory,
+            log,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let patience = Duration::from_millis(3_000);
+        let rested = runtime.block_on(async {
+            let short = relay.settle(REST, patience).await.unwrap();
+            (short, relay.settle(REST * 6, patience).await.unwrap())
+        });
+        assert_eq!(rested, (true, false));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{
-    cells::{Bench, Figures, Measured},
+    cells::{Bench, FRESH, Figures, Measured, check},
     options::{Options, RelayOptions, Sizes},
     process::machine,
     relay::{Relay, import},
@@ -19,7 +19,8 @@ use crate::{
 ///
 /// # Errors
 ///
-/// A relay doesn't start, or the results can't be written. What fails in a cell stands in the report.
+/// The first relay doesn't start, or the results can't be written. What fails later or in a cell stands in
+/// the report.
 pub fn run(options: &Options, tell: &mut dyn FnMut(&str)) -> Result<Report> {
     raise_open_files();
     let cores = Cores::divide(options.pin)?;
@@ -61,7 +62,15 @@ pub fn run(options: &Options, tell: &mut dyn FnMut(&str)) -> Result<Report> {
                 work: &work,
                 cores: &cores,
             };
-            runtime.block_on(measure(&setting, &relays[nth], &directory, &mut keep))?;
+            let measured = runtime.block_on(measure(&setting, &relays[nth], &directory, &mut keep));
+            if let Err(error) = measured {
+                if !report.has_figures() {
+                    return Err(error);
+                }
+                let failed = (START.to_owned(), Err(error));
+                tell(&line(pass, &relays[nth].name, &failed));
+                add(&mut report.relays[nth].cells, failed);
+            }
             // Room for the next one, which finds the disk as this one did.
             fs::remove_dir_all(&directory).with_context(|| directory.display().to_string())?;
         }
@@ -71,12 +80,26 @@ pub fn run(options: &Options, tell: &mut dyn FnMut(&str)) -> Result<Report> {
     Ok(report)
 }
 
+/// Where it stands in the report that a relay can't be started, or stopped.
+const START: &str = "start";
+
 /// What is the same for every relay and pass.
 struct Setting<'a> {
     options: &'a Options,
     sizes: &'a Sizes,
     work: &'a Work,
     cores: &'a Cores,
+}
+
+impl Setting<'_> {
+    fn bench<'a>(&'a self, relay: &'a Relay) -> Bench<'a> {
+        Bench {
+            options: self.options,
+            sizes: self.sizes,
+            work: self.work,
+            relay,
+        }
+    }
 }
 
 /// One relay in one pass.
@@ -88,9 +111,9 @@ async fn measure(
 ) -> Result<()> {
     let Setting {
         options,
-        sizes,
         work,
         cores,
+        ..
     } = *setting;
     fs::create_dir_all(directory)?;
     let name = "import";
@@ -103,17 +126,50 @@ async fn measure(
         work.write_loaded(&file)?;
         let figures = measure_import(command, &file, &directory.join("import"), work).await;
         fs::remove_file(&file)?;
+        let figures = match figures {
+            Ok(figures) => {
+                let imported = directory.join("import");
+                Ok(with_faults(figures, setting, relay_options, &imported).await)
+            }
+            failed @ Err(_) => failed,
+        };
         keep((name.to_owned(), figures));
     }
-    let relay = cores.start(relay_options, &directory.join("data")).await?;
-    let bench = Bench {
-        options,
-        sizes,
-        work,
-        relay: &relay,
+    let data = directory.join("data");
+    let relay = cores.start(relay_options, &data).await?;
+    setting.bench(&relay).run(keep).await;
+    relay.stop().await?;
+    for name in FRESH.into_iter().filter(|name| options.wants(name)) {
+        let relay = cores.start(relay_options, &data).await?;
+        keep(setting.bench(&relay).run_fresh(name).await);
+        relay.stop().await?;
+    }
+    Ok(())
+}
+
+/// Adds what is wrong with the answers of a relay on what was imported: a file that was skipped is
+/// quickly imported.
+async fn with_faults(
+    mut figures: Figures,
+    setting: &Setting<'_>,
+    relay_options: &RelayOptions,
+    directory: &Path,
+) -> Figures {
+    let checked = async {
+        let relay = setting.cores.start(relay_options, directory).await?;
+        let faults = check(&setting.bench(&relay)).await?;
+        relay.stop().await?;
+        Ok::<_, anyhow::Error>(faults)
     };
-    bench.run(keep).await;
-    relay.stop().await
+    let faults = match checked.await {
+        Ok(faults) => faults,
+        Err(error) => vec![format!("{error:#}")],
+    };
+    let told = faults
+        .iter()
+        .map(|fault| format!("after the import, {fault}"));
+    figures.faults.extend(told);
+    figures
 }
 
 async fn measure_import(
@@ -194,11 +250,7 @@ fn line(pass: u32, relay: &str, (cell, figures): &Measured) -> String {
                 figures.unit,
                 figures.latency.p50_ms,
                 figures.server_cpu_secs * 1e6 / count,
-                if figures.refusals.limited > 0 {
-                    ", INVALID"
-                } else {
-                    ""
-                }
+                if figures.is_valid() { "" } else { ", INVALID" }
             )
         }
     };

@@ -70,6 +70,14 @@ fn every_cell_completes_with_right_counts() {
         let [figures] = cell.passes.as_slice() else {
             panic!("{}: {:?}", cell.name, cell.failures);
         };
+        let refusals = &figures.refusals;
+        assert_eq!(
+            (refusals.limited, refusals.refused),
+            (0, 0),
+            "{}: {refusals:?}",
+            cell.name
+        );
+        assert_eq!(figures.faults, [""; 0], "{}", cell.name);
         assert!(
             figures.operations > 0 && figures.wall_secs > 0.0,
             "{}",
@@ -124,5 +132,58 @@ fn a_relay_that_limits_rates_is_marked_invalid() {
     assert_eq!(
         (free.cells[0].passes.len(), limited.cells[0].passes.len()),
         (2, 2)
+    );
+}
+
+#[test]
+fn a_relay_that_starts_only_once_leaves_the_figures_it_has() {
+    let sizes = Sizes {
+        events: 300,
+        ..Sizes::small()
+    };
+    let marks = tempfile::tempdir().expect("a directory");
+    let mark = marks.path().join("started");
+    let once = relay("once", "").replacen(
+        '=',
+        &format!("=test -e '{0}' && exit 3; touch '{0}'; ", mark.display()),
+        1,
+    );
+    let (report, table) = bench(sizes, &["--relay", &once, "--only", "nothing else"]);
+    let once = &report.relays[0];
+    assert!(!once.is_valid(), "{table}");
+    assert_eq!(once.cell("load").unwrap().passes.len(), 1);
+    let start = once.cell("start").expect("the failure is a cell");
+    assert!(start.failures[0].contains("exit status: 3"), "{start:?}");
+    assert!(
+        table.contains("once, start: failed: once doesn't start"),
+        "{table}"
+    );
+}
+
+#[test]
+fn an_import_that_brings_nothing_is_invalid() {
+    let sizes = Sizes {
+        events: 300,
+        ..Sizes::small()
+    };
+    let (report, table) = bench(
+        sizes,
+        &[
+            "--relay",
+            &relay("own", ""),
+            "--import",
+            "own=true {file}",
+            "--passes",
+            "1",
+            "--only",
+            "import",
+        ],
+    );
+    let own = &report.relays[0];
+    assert!(!own.cell("import").unwrap().is_valid(), "{table}");
+    assert!(own.cell("load").unwrap().is_valid(), "{table}");
+    assert!(
+        table.contains("own, import: INVALID, after the import, author and kind: 0 rows, "),
+        "{table}"
     );
 }

@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use futures_util::future::try_join_all;
 
-use super::{Bench, Figures, Measured, Refusals, Seen, open};
+use super::{Bench, Effect, Figures, Measured, Refusals, Seen, open};
 use crate::{
     client::{Answer, Connection},
     work::Questions,
@@ -14,6 +14,17 @@ use crate::{
 
 /// Connections that ask at a time.
 const MANY: u32 = 20;
+
+/// Kinds of questions that are asked after an import, and how many of each: those for kinds that everybody
+/// may read, since relays may keep messages to others back.
+const CHECKED: [&str; 3] = ["author and kind", "thread", "inbox"];
+const CHECKED_MAX: usize = 10;
+
+/// How long one of their answers may take.
+const CHECK_MAX: Duration = Duration::from_secs(60);
+
+/// Wrong answers that are told.
+const FAULTS_MAX: usize = 3;
 
 pub(super) async fn run(bench: &Bench<'_>, done: &mut impl FnMut(Measured)) {
     for questions in &bench.work.questions {
@@ -24,13 +35,43 @@ pub(super) async fn run(bench: &Bench<'_>, done: &mut impl FnMut(Measured)) {
             }
             let time = Duration::from_secs_f64(bench.sizes.ask_secs * share);
             let asking = ask(bench, questions, connections, time);
-            let figures = bench.measure("request", asking).await;
+            let figures = bench.measure("request", Effect::Reads, asking).await;
             done((
                 name,
                 figures.map(|figures| with_expected(figures, questions)),
             ));
         }
     }
+}
+
+/// Asks a few questions of the kinds that every relay answers alike, each once; says what is wrong with
+/// the answers. For a relay that was loaded in another way than by publishing.
+///
+/// # Errors
+///
+/// It doesn't answer.
+pub(crate) async fn check(bench: &Bench<'_>) -> Result<Vec<String>> {
+    let (mut faults, mut asked) = (Vec::new(), 0);
+    let mut refusals = Refusals::default();
+    let mut connection = Connection::open(bench.relay.address(), false).await?;
+    for questions in &bench.work.questions {
+        if !CHECKED.contains(&questions.name) {
+            continue;
+        }
+        let known = questions.filters.iter().zip(&questions.expected);
+        for (filter, expected) in known.take(CHECKED_MAX) {
+            let answer = answer(&mut connection, filter, asked, &mut refusals);
+            let found = tokio::time::timeout(CHECK_MAX, answer).await;
+            let found = found.context("no answer about what was imported")??;
+            asked += 1;
+            if found != *expected {
+                let name = questions.name;
+                faults.push(format!("{name}: {found} rows, {expected} by NIP-01"));
+            }
+        }
+    }
+    faults.truncate(FAULTS_MAX);
+    Ok(faults)
 }
 
 fn with_expected(mut figures: Figures, questions: &Questions) -> Figures {

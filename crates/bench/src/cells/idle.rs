@@ -1,35 +1,48 @@
 //! What connections cost that do nothing, and whether memory comes back when they go.
+//!
+//! Each cell has a relay of its own, started anew on the data of the cells before: memory that other
+//! connections have left free would be taken again and not show.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
-use super::{Bench, Figures, Measured, Seen, open, subscribe};
-use crate::client::Connection;
+use super::{Bench, Effect, Figures, Seen, open, subscribe};
+use crate::{client::Connection, process::Memory};
 
 /// What an idle client has open: mentions of a key that nobody has.
 const FILTER: &str =
     r##"{"kinds":[1],"#p":["00000000000000000000000000000000000000000000000000000000000000aa"]}"##;
 
-pub(super) async fn run(bench: &Bench<'_>, done: &mut impl FnMut(Measured)) {
-    for (name, deflate) in [("idle, plain", false), ("idle, deflate offered", true)] {
-        if bench.options.wants(name) {
-            done((name.to_owned(), idle(bench, deflate).await));
-        }
-    }
-    let name = "connect and disconnect";
-    if bench.options.wants(name) {
-        done((name.to_owned(), churn(bench).await));
-    }
+/// The cells that need a relay which has just been started, in order.
+pub(crate) const FRESH: [&str; 3] = [
+    "idle, plain",
+    "idle, deflate offered",
+    "connect and disconnect",
+];
+
+/// Runs one of them.
+pub(super) async fn run(bench: &Bench<'_>, name: &str) -> Result<Figures> {
+    let [plain, deflate, churned] = FRESH;
+    // What it does at its start may come by a clock, as what it writes does.
+    let remark = bench.settle(Effect::Writes, "before").await?;
+    let before = bench.relay.usage()?.memory;
+    let mut figures = match name {
+        _ if name == plain => idle(bench, before, false).await,
+        _ if name == deflate => idle(bench, before, true).await,
+        _ if name == churned => churn(bench, before).await,
+        _ => bail!("no such cell"),
+    }?;
+    figures.remarks.extend(remark);
+    Ok(figures)
 }
 
 /// Connects, asks one thing, stays.
-async fn idle(bench: &Bench<'_>, deflate: bool) -> Result<Figures> {
-    let before = rest(bench).await?;
+async fn idle(bench: &Bench<'_>, before: Memory, deflate: bool) -> Result<Figures> {
     let mut kept = Vec::new();
     let count = bench.sizes.idle;
     let mut figures = bench
-        .measure("connection", async {
+        .measure("connection", Effect::Reads, async {
             let (seen, connections) = connect(bench, count, deflate).await?;
             kept = connections;
             Ok(seen)
@@ -60,15 +73,15 @@ async fn idle(bench: &Bench<'_>, deflate: bool) -> Result<Figures> {
 
 /// Connects many, asks, goes, again and again; the growth is from after the first round on, when pools
 /// are filled.
-async fn churn(bench: &Bench<'_>) -> Result<Figures> {
+async fn churn(bench: &Bench<'_>, before: Memory) -> Result<Figures> {
     let (count, rounds) = bench.sizes.churn;
-    let before = rest(bench).await?;
     let first = bench
-        .measure("connection", come_and_go(bench, count, 1))
+        .measure("connection", Effect::Reads, come_and_go(bench, count, 1))
         .await?;
     let mut figures = bench
         .measure(
             "connection",
+            Effect::Reads,
             come_and_go(bench, count, rounds.saturating_sub(1)),
         )
         .await?;
@@ -119,10 +132,4 @@ async fn connect(bench: &Bench<'_>, count: u32, deflate: bool) -> Result<(Seen, 
     }
     seen.counts = vec![seen.operations];
     Ok((seen, connections))
-}
-
-async fn rest(bench: &Bench<'_>) -> Result<crate::process::Memory> {
-    let patience = Duration::from_secs_f64(bench.sizes.settle_secs);
-    bench.relay.settle(patience).await?;
-    Ok(bench.relay.usage()?.memory)
 }

@@ -2,16 +2,17 @@
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     time::{Duration, Instant},
 };
 
 use anyhow::Result;
 use futures_util::future::{try_join, try_join_all};
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::{
-    Bench, Measured, Refusals, Seen, open,
+    Bench, Effect, Measured, Refusals, Seen, open,
     pacing::{Numbers, Schedule, wait_exactly},
     publish::{Messages, Pending},
     subscribe,
@@ -23,6 +24,10 @@ use crate::{
 
 /// Notes in flight where they go as fast as they are answered.
 const WINDOW: usize = 100;
+
+/// How long deliveries may take after the last OK. What hasn't come then counts as lost, and the cell as
+/// invalid.
+const LATE: Duration = Duration::from_secs(10);
 
 /// One live cell.
 struct Fan {
@@ -102,6 +107,7 @@ async fn measure(bench: &Bench<'_>, fan: &Fan) -> Result<super::Figures> {
     let mut figures = bench
         .measure(
             "delivery",
+            Effect::Writes,
             fan_out(bench, fan, &messages, &notes, subscribers),
         )
         .await?;
@@ -118,14 +124,17 @@ async fn fan_out(
     subscribers: Vec<Connection>,
 ) -> Result<Seen> {
     let publisher = Connection::open(bench.relay.address(), false).await?;
+    let (answered, end) = watch::channel(());
     let subscribers = subscribers
         .into_iter()
-        .map(|connection| subscriber(connection, notes, fan.notes));
-    let (published, delivered) = try_join(
-        publish(publisher, messages, notes, fan.rate),
-        try_join_all(subscribers),
-    )
-    .await?;
+        .map(|connection| subscriber(connection, notes, end.clone(), LATE));
+    let publishing = async {
+        let seen = publish(publisher, messages, notes, fan.rate).await?;
+        // From now on the subscribers' time runs.
+        drop(answered);
+        Ok(seen)
+    };
+    let (published, delivered) = try_join(publishing, try_join_all(subscribers)).await?;
     let mut seen = Seen {
         counts: delivered.iter().map(|part| part.operations).collect(),
         ..Seen::default()
@@ -134,6 +143,12 @@ async fn fan_out(
     seen.refusals.add(published.refusals);
     seen.sent += published.sent;
     seen.received += published.received;
+    let due = fan.notes * u64::from(fan.subscribers);
+    if seen.operations < due {
+        let lost = due - seen.operations;
+        let fault = format!("{lost} of {due} deliveries didn't come within {LATE:?}");
+        seen.faults.push(fault);
+    }
     notes.figures(&mut seen);
     Ok(seen)
 }
@@ -191,20 +206,38 @@ async fn receive(
     Ok(now)
 }
 
-async fn subscriber(mut connection: Connection, notes: &Notes, count: u64) -> Result<Seen> {
+/// Counts each note once, until all have come or `patience` after the last OK (when `end`
+/// closes) is over.
+async fn subscriber(
+    mut connection: Connection,
+    notes: &Notes,
+    mut end: watch::Receiver<()>,
+    patience: Duration,
+) -> Result<Seen> {
     let mut seen = Seen::default();
-    while seen.operations < count {
-        connection.step().await?;
+    let mut missing: HashSet<u64> = notes.numbers.keys().copied().collect();
+    let late = async {
+        // Nothing is ever sent: this is the end of the channel.
+        let _closed = end.changed().await;
+        tokio::time::sleep(patience).await;
+    };
+    tokio::pin!(late);
+    while !missing.is_empty() {
+        // Cancelled reads lose nothing.
+        tokio::select! {
+            biased;
+            stepped = connection.step() => stepped?,
+            () = &mut late => break,
+        }
         let now = Instant::now();
         while let Some(message) = connection.message()? {
             match Answer::parse(message) {
                 Answer::Event(_) => {
-                    let Some(due) = key_of_event(message).and_then(|id| notes.delivered(id, now))
-                    else {
-                        continue;
-                    };
-                    seen.operations += 1;
-                    seen.latencies.push(now.saturating_duration_since(due));
+                    let id = key_of_event(message).filter(|id| missing.remove(id));
+                    if let Some(due) = id.and_then(|id| notes.delivered(id, now)) {
+                        seen.operations += 1;
+                        seen.latencies.push(now.saturating_duration_since(due));
+                    }
                 }
                 other => seen.refusals.note(&other),
             }
@@ -262,6 +295,11 @@ impl Notes {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
     use super::*;
 
     #[test]
@@ -282,5 +320,50 @@ mod tests {
         assert_eq!(seen.extra["first p50 ms"], 7.0);
         assert_eq!(seen.extra["last p50 ms"], 9.0);
         assert_eq!(seen.extra["first after OK p50 ms"], 2.0);
+    }
+
+    /// A relay that delivers what it is given as soon as someone connects, and stays.
+    async fn deliver(listener: TcpListener, messages: Vec<String>) {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            stream.read_buf(&mut request).await.unwrap();
+        }
+        let mut out = b"HTTP/1.1 101 Yes\r\n\r\n".to_vec();
+        for message in messages {
+            let length = u16::try_from(message.len()).unwrap();
+            out.extend([0x81, 126]);
+            out.extend(length.to_be_bytes());
+            out.extend(message.as_bytes());
+        }
+        stream.write_all(&out).await.unwrap();
+        std::future::pending::<()>().await;
+    }
+
+    #[tokio::test]
+    async fn a_note_counts_once_and_lost_ones_are_not_waited_for_for_ever() {
+        let key = heliograph_testkit::keys::Key::nth(0);
+        let events = [1, 2, 3].map(|at| key.note(at, "x"));
+        let messages = Messages::of(events.iter().map(|event| event.as_str().as_bytes())).unwrap();
+        let notes = Notes::of(&messages);
+        for (id, _) in (0..3).filter_map(|nth| messages.get(nth)) {
+            notes.update(*id, |note| note.due = Some(Instant::now()));
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        // The first twice, the second once, the third never.
+        let delivered = [0, 0, 1].map(|nth| format!(r#"["EVENT","s",{}]"#, events[nth].as_str()));
+        let (answered, end) = watch::channel(());
+        drop(answered);
+        let counted = async {
+            let connection = Connection::open(address, false).await.unwrap();
+            let patience = Duration::from_millis(300);
+            subscriber(connection, &notes, end, patience).await.unwrap()
+        };
+        let seen = tokio::select! {
+            seen = counted => seen,
+            () = deliver(listener, delivered.to_vec()) => unreachable!("it stays"),
+        };
+        assert_eq!((seen.operations, seen.latencies.len()), (2, 2));
     }
 }

@@ -1,7 +1,7 @@
 //! Bulk load: every event of the corpus over a few connections, as fast as they are answered.
 
 use super::{
-    Bench, Figures, Measured,
+    Bench, Effect, Figures, Measured,
     publish::{Messages, in_flight},
 };
 
@@ -10,7 +10,7 @@ pub(super) async fn run(bench: &Bench<'_>) -> Measured {
     let figures = match Messages::of(bench.work.loaded()) {
         Ok(messages) => {
             let load = in_flight(bench, &messages, connections, window);
-            bench.measure("event", load).await
+            bench.measure("event", Effect::Writes, load).await
         }
         Err(error) => Err(error),
     };

@@ -7,6 +7,8 @@ mod load;
 mod pacing;
 mod publish;
 
+pub(crate) use self::{ask::check, idle::FRESH};
+
 use std::{
     collections::BTreeMap,
     future::Future,
@@ -20,7 +22,7 @@ use crate::{
     client::{Answer, Connection},
     options::{Options, Sizes},
     process::{Memory, own_cpu},
-    relay::Relay,
+    relay::{REST, Relay},
     statistics::Latency,
     work::Work,
 };
@@ -68,6 +70,10 @@ pub struct Figures {
     pub expected: Vec<u64>,
     /// What was refused.
     pub refusals: Refusals,
+    /// Why the figures mean nothing, where that isn't a refusal.
+    pub faults: Vec<String>,
+    /// What takes away from them, but not all.
+    pub remarks: Vec<String>,
     /// Memory when the relay was at rest again.
     pub memory: Memory,
     /// Bytes on the disk then.
@@ -76,13 +82,27 @@ pub struct Figures {
     pub extra: BTreeMap<String, f64>,
 }
 
+impl Figures {
+    /// Whether they may be compared: all was done as asked, and no limiter had a part in it.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        let Refusals {
+            limited, refused, ..
+        } = self.refusals;
+        limited == 0 && refused == 0 && self.faults.is_empty()
+    }
+}
+
 /// What wasn't done as asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusals {
     /// Answers of a limiter, and every CLOSED and NOTICE: the figures mean nothing then.
     pub limited: u64,
-    /// Events that were refused for another reason.
+    /// Events that were refused for another reason and not stored: the figures mean nothing either.
     pub refused: u64,
+    /// Events that were refused because there is nothing left to do: duplicates, superseded and deleted
+    /// ones. They count as done.
+    pub superseded: u64,
     /// The first few.
     pub examples: Vec<String>,
 }
@@ -90,16 +110,16 @@ pub struct Refusals {
 impl Refusals {
     /// Notes what wasn't accepted; anything else is left alone.
     fn note(&mut self, answer: &Answer<'_>) {
-        let (limited, message) = match answer {
-            Answer::Ok(_, false, message) => (is_limiter(message), *message),
-            Answer::Closed(_, message) | Answer::Notice(message) => (true, *message),
+        let (count, message) = match answer {
+            Answer::Ok(_, false, message) if is_superseded(message) => {
+                (&mut self.superseded, *message)
+            }
+            Answer::Ok(_, false, message) if is_limiter(message) => (&mut self.limited, *message),
+            Answer::Ok(_, false, message) => (&mut self.refused, *message),
+            Answer::Closed(_, message) | Answer::Notice(message) => (&mut self.limited, *message),
             _ => return,
         };
-        if limited {
-            self.limited += 1;
-        } else {
-            self.refused += 1;
-        }
+        *count += 1;
         if self.examples.len() < EXAMPLES_MAX {
             self.example(String::from_utf8_lossy(message).into_owned());
         }
@@ -108,6 +128,7 @@ impl Refusals {
     fn add(&mut self, other: Self) {
         self.limited += other.limited;
         self.refused += other.refused;
+        self.superseded += other.superseded;
         other
             .examples
             .into_iter()
@@ -126,6 +147,15 @@ fn is_limiter(message: &[u8]) -> bool {
     LIMITER.iter().any(|sign| text.contains(sign))
 }
 
+/// Whether a refusal says that the event is there already, or rightly isn't any more.
+fn is_superseded(message: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(message).to_lowercase();
+    ["duplicate:", "replaced:", "deleted:"]
+        .iter()
+        .any(|prefix| text.starts_with(prefix))
+        || text.starts_with("blocked:") && text.contains("deleted")
+}
+
 /// What the clients of a cell saw.
 #[derive(Debug, Default)]
 struct Seen {
@@ -137,6 +167,7 @@ struct Seen {
     sent: u64,
     received: u64,
     extra: BTreeMap<String, f64>,
+    faults: Vec<String>,
 }
 
 impl Seen {
@@ -157,6 +188,15 @@ impl Seen {
     }
 }
 
+/// Whether work leaves a relay more to do than it has answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    /// It answers from what is stored: what it does is done with the answer.
+    Reads,
+    /// It may move events to its database later.
+    Writes,
+}
+
 /// A relay under work.
 #[derive(Clone, Copy)]
 pub(crate) struct Bench<'a> {
@@ -170,29 +210,52 @@ pub(crate) struct Bench<'a> {
 pub(crate) type Measured = (String, Result<Figures>);
 
 impl Bench<'_> {
-    /// Runs every cell in order: questions before anything is published, so that their answers are
-    /// known.
+    /// Runs the cells of one process in order: questions before anything is published, so that their
+    /// answers are known.
     pub(crate) async fn run(&self, done: &mut impl FnMut(Measured)) {
         done(load::run(self).await);
         ask::run(self, done).await;
         publish::run(self, done).await;
         live::run(self, done).await;
-        idle::run(self, done).await;
     }
 
-    /// Measures around `work`, with rest before and behind.
+    /// Runs one of the [`FRESH`] cells on a relay that has just been started.
+    pub(crate) async fn run_fresh(&self, name: &str) -> Measured {
+        (name.to_owned(), idle::run(self, name).await)
+    }
+
+    /// Waits for rest; a remark if it doesn't come.
+    async fn settle(&self, effect: Effect, place: &str) -> Result<Option<String>> {
+        let sizes = self.sizes;
+        let quiet = match effect {
+            Effect::Reads => REST,
+            Effect::Writes => Duration::from_secs_f64(sizes.quiet_secs),
+        };
+        let patience = Duration::from_secs_f64(sizes.settle_secs).max(quiet);
+        let rested = self.relay.settle(quiet, patience).await?;
+        Ok((!rested).then(|| {
+            format!(
+                "not at rest {place} it within {:.1} s: CPU time may be another cell's",
+                patience.as_secs_f64()
+            )
+        }))
+    }
+
+    /// Measures around `work`, with rest before and behind. The wall time ends with the work, the CPU time
+    /// of the relay with its rest.
     async fn measure(
         &self,
         unit: &str,
+        effect: Effect,
         work: impl Future<Output = Result<Seen>>,
     ) -> Result<Figures> {
-        let patience = Duration::from_secs_f64(self.sizes.settle_secs);
-        self.relay.settle(patience).await?;
+        let mut remarks = Vec::new();
+        remarks.extend(self.settle(effect, "before").await?);
         let (before, client, start) = (self.relay.usage()?, own_cpu(), Instant::now());
         let seen = tokio::time::timeout(CELL_MAX, work).await;
         let seen = seen.context("some answers never came")??;
         let (wall, client) = (start.elapsed(), own_cpu().saturating_sub(client));
-        self.relay.settle(patience).await?;
+        remarks.extend(self.settle(effect, "behind").await?);
         let after = self.relay.usage()?;
         Ok(Figures {
             unit: unit.to_owned(),
@@ -207,6 +270,8 @@ impl Bench<'_> {
             counts: seen.counts,
             expected: Vec::new(),
             refusals: seen.refusals,
+            faults: seen.faults,
+            remarks,
             memory: after.memory,
             disk: self.relay.disk(),
             extra: seen.extra,
@@ -253,13 +318,16 @@ mod tests {
         refusals.note(&Answer::Eose(b"s"));
         assert_eq!(refusals, Refusals::default());
         refusals.note(&Answer::Ok(1, false, b"replaced: have newer event"));
+        refusals.note(&Answer::Ok(1, false, b"blocked: this event is deleted"));
+        assert_eq!((refusals.limited, refusals.superseded), (0, 2));
+        refusals.note(&Answer::Ok(1, false, b"blocked: not on the list"));
         assert_eq!((refusals.limited, refusals.refused), (0, 1));
         refusals.note(&Answer::Ok(1, false, b"rate-limited: slow down there"));
         refusals.note(&Answer::Ok(1, false, b"error: Too many events"));
         refusals.note(&Answer::Closed(b"s", b"error: x"));
         refusals.note(&Answer::Notice(b"hello"));
         assert_eq!((refusals.limited, refusals.refused), (4, 1));
-        assert_eq!(refusals.examples.len(), 5);
+        assert_eq!((refusals.superseded, refusals.examples.len()), (2, 5));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use futures_util::future::try_join_all;
 
 use super::{
-    Bench, Measured, Seen, open,
+    Bench, Effect, Measured, Seen, is_superseded, open,
     pacing::{Numbers, Schedule, wait},
 };
 use crate::client::{Answer, Connection, id_key};
@@ -53,7 +53,7 @@ pub(super) async fn run(bench: &Bench<'_>, done: &mut impl FnMut(Measured)) {
             let figures = match Messages::of(events) {
                 Ok(messages) => {
                     let work = in_flight(bench, &messages, connections, window);
-                    bench.measure("event", work).await
+                    bench.measure("event", Effect::Writes, work).await
                 }
                 Err(error) => Err(error),
             };
@@ -65,7 +65,10 @@ pub(super) async fn run(bench: &Bench<'_>, done: &mut impl FnMut(Measured)) {
     if bench.options.wants(&name) {
         let events = bench.work.published(skip, sizes.publish_paced);
         let figures = match Messages::of(events) {
-            Ok(messages) => bench.measure("event", by_clock(bench, &messages)).await,
+            Ok(messages) => {
+                let work = by_clock(bench, &messages);
+                bench.measure("event", Effect::Writes, work).await
+            }
             Err(error) => Err(error),
         };
         done((name, figures));
@@ -187,12 +190,14 @@ impl Pending {
         while let Some(message) = connection.message()? {
             let answer = Answer::parse(message);
             self.seen.refusals.note(&answer);
-            if let Answer::Ok(id, _, _) = answer
+            if let Answer::Ok(id, accepted, message) = answer
                 && let Some(due) = self.due.remove(&id)
             {
                 self.answered.push(id);
-                self.seen.operations += 1;
-                self.seen.latencies.push(now - due);
+                if accepted || is_superseded(message) {
+                    self.seen.operations += 1;
+                    self.seen.latencies.push(now - due);
+                }
             }
         }
         Ok(now)

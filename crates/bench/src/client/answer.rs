@@ -54,9 +54,13 @@ pub(crate) fn id_key(hex: &[u8]) -> Option<u64> {
 /// The key of the event in an EVENT message, wherever its id stands. In a string the mark would have its
 /// quotation marks escaped, so it is found only where it is a member.
 pub(crate) fn key_of_event(message: &[u8]) -> Option<u64> {
-    const MARK: &[u8] = br#""id":""#;
-    let at = memmem::find(message, MARK)?;
-    id_key(&message[at + MARK.len()..])
+    const MARK: &[u8] = br#""id""#;
+    memmem::find_iter(message, MARK).find_map(|at| {
+        // A subscription may be named so too; only a member's name has a colon behind it.
+        let rest = message[at + MARK.len()..].trim_ascii_start();
+        let value = rest.strip_prefix(b":")?.trim_ascii_start();
+        id_key(value.strip_prefix(b"\"")?)
+    })
 }
 
 /// Walks the first elements of an array: strings and booleans.
@@ -154,5 +158,7 @@ mod tests {
             br#"["EVENT","s",{"content":"\"id\":\"1111111111111111","id":"00000000000000ab00"}]"#;
         assert_eq!(key_of_event(message), Some(0xab));
         assert_eq!(key_of_event(b"[]"), None);
+        let spaced = br#"["EVENT", "id", {"id" : "00000000000000ab00"}]"#;
+        assert_eq!(key_of_event(spaced), Some(0xab));
     }
 }

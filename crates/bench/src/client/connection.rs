@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr};
 
 use anyhow::{Context, Result, bail, ensure};
-use flate2::{Decompress, FlushDecompress};
+use flate2::{Decompress, FlushDecompress, Status};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, Interest},
     net::TcpStream,
@@ -168,21 +168,7 @@ impl Connection {
             return Ok(());
         };
         self.message.extend_from_slice(&DEFLATE_TAIL);
-        let mut out = Vec::with_capacity(self.message.len() * 8 + 1_024);
-        let mut taken = 0;
-        loop {
-            let before = window.total_in();
-            window
-                .decompress_vec(&self.message[taken..], &mut out, FlushDecompress::Sync)
-                .context("a message doesn't inflate")?;
-            taken += usize::try_from(window.total_in() - before)?;
-            if taken == self.message.len() && out.len() < out.capacity() {
-                break;
-            }
-            ensure!(out.len() < INFLATED_BYTES_MAX, "a message inflates too far");
-            out.reserve(out.capacity());
-        }
-        self.message = out;
+        self.message = inflated(window, &self.message)?;
         Ok(())
     }
 
@@ -252,6 +238,37 @@ async fn response(stream: &mut TcpStream) -> Result<(String, Vec<u8>)> {
     }
 }
 
+/// A compressed message, with its tail, as text.
+fn inflated(window: &mut Decompress, message: &[u8]) -> Result<Vec<u8>> {
+    let mut out = Vec::with_capacity((message.len() * 8 + 1_024).min(INFLATED_BYTES_MAX));
+    let mut taken = 0;
+    loop {
+        let (before, had) = (window.total_in(), out.len());
+        let status = window
+            .decompress_vec(&message[taken..], &mut out, FlushDecompress::Sync)
+            .context("a message doesn't inflate")?;
+        let used = usize::try_from(window.total_in() - before)?;
+        taken += used;
+        if status == Status::StreamEnd {
+            // A last block is allowed (RFC 7692 §7.2.3.4); what follows it is a stream of its own.
+            window.reset(false);
+            if taken + DEFLATE_TAIL.len() >= message.len() {
+                break;
+            }
+        }
+        if taken == message.len() && out.len() < out.capacity() {
+            break;
+        }
+        ensure!(
+            used > 0 || out.len() > had || out.len() == out.capacity(),
+            "a message that can't be inflated further"
+        );
+        ensure!(out.len() < INFLATED_BYTES_MAX, "a message inflates too far");
+        out.reserve(out.capacity());
+    }
+    Ok(out)
+}
+
 fn reason(payload: &[u8]) -> String {
     match payload {
         [a, b, text @ ..] => {
@@ -259,5 +276,61 @@ fn reason(payload: &[u8]) -> String {
             format!("{code} {}", String::from_utf8_lossy(text))
         }
         _ => "without a reason".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flate2::{Compress, Compression, FlushCompress};
+
+    use super::*;
+
+    /// A message as a relay sends it, with the tail put back.
+    fn compressed(window: &mut Compress, text: &str, flush: FlushCompress) -> Vec<u8> {
+        let mut out = Vec::with_capacity(text.len() + 100);
+        window
+            .compress_vec(text.as_bytes(), &mut out, flush)
+            .unwrap();
+        if flush == FlushCompress::Sync {
+            out.truncate(out.len() - DEFLATE_TAIL.len());
+        }
+        out.extend_from_slice(&DEFLATE_TAIL);
+        out
+    }
+
+    #[test]
+    fn messages_share_a_window() {
+        let mut deflate = Compress::new(Compression::default(), false);
+        let mut window = Decompress::new(false);
+        let text = "a note of some length ".repeat(500);
+        for _ in 0..3 {
+            let message = compressed(&mut deflate, &text, FlushCompress::Sync);
+            assert_eq!(inflated(&mut window, &message).unwrap(), text.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_last_block_ends_one_message_and_not_the_connection() {
+        let mut window = Decompress::new(false);
+        for padding in [&[][..], &[0]] {
+            let mut deflate = Compress::new(Compression::default(), false);
+            let mut message = compressed(&mut deflate, "one", FlushCompress::Finish);
+            let tail = message.len() - DEFLATE_TAIL.len();
+            message.splice(tail..tail, padding.iter().copied());
+            assert_eq!(inflated(&mut window, &message).unwrap(), b"one");
+        }
+        let mut deflate = Compress::new(Compression::default(), false);
+        let message = compressed(&mut deflate, "two", FlushCompress::Sync);
+        assert_eq!(inflated(&mut window, &message).unwrap(), b"two");
+    }
+
+    #[test]
+    fn what_never_ends_or_is_no_deflate_is_an_error() {
+        let mut window = Decompress::new(false);
+        assert!(inflated(&mut window, &[0xff; 64]).is_err());
+        let mut deflate = Compress::new(Compression::default(), false);
+        let bomb = "a".repeat(INFLATED_BYTES_MAX * 4);
+        let bomb = compressed(&mut deflate, &bomb, FlushCompress::Sync);
+        assert!(inflated(&mut Decompress::new(false), &bomb).is_err());
     }
 }

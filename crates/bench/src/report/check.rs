@@ -16,6 +16,9 @@ pub struct Finding {
     pub cell: String,
     /// How it differs.
     pub what: String,
+    /// Whether relays differ in one of these counts from each other, or all from what is right alike. A
+    /// relay that doesn't always answer the same differs from itself.
+    pub between_relays: bool,
 }
 
 /// Compares each pass of each relay with the right counts, or else with the first relay's first pass.
@@ -26,6 +29,7 @@ pub(super) fn cross_check(relays: &[RelayReport]) -> Vec<Finding> {
             let first = relays
                 .iter()
                 .find_map(|relay| relay.cell(&cell.name)?.passes.first());
+            let alike = alike(relays, &cell.name);
             for figures in &cell.passes {
                 let (expected, by) = match first {
                     _ if !figures.expected.is_empty() => (&figures.expected, "by NIP-01"),
@@ -37,6 +41,7 @@ pub(super) fn cross_check(relays: &[RelayReport]) -> Vec<Finding> {
                         relay: relay.name.clone(),
                         cell: cell.name.clone(),
                         what,
+                        between_relays: is_apart(&figures.counts, expected, &alike),
                     };
                     if !findings.contains(&finding) {
                         findings.push(finding);
@@ -46,6 +51,30 @@ pub(super) fn cross_check(relays: &[RelayReport]) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// The counts of a cell that are the same in all passes of all relays; `None` where they aren't.
+fn alike(relays: &[RelayReport], cell: &str) -> Vec<Option<u64>> {
+    let cells = relays.iter().filter_map(|relay| relay.cell(cell));
+    let mut passes = cells.flat_map(|cell| &cell.passes);
+    let first = passes.next().map_or(&[][..], |figures| &figures.counts);
+    let mut alike: Vec<Option<u64>> = first
+        .iter()
+        .map(|count| (*count != u64::MAX).then_some(*count))
+        .collect();
+    for figures in passes {
+        for (nth, known) in alike.iter_mut().enumerate() {
+            *known = known.filter(|known| figures.counts.get(nth) == Some(known));
+        }
+    }
+    alike
+}
+
+/// Whether one of the differences isn't everybody's.
+fn is_apart(counts: &[u64], expected: &[u64], alike: &[Option<u64>]) -> bool {
+    let mut pairs = counts.iter().zip(expected).zip(alike);
+    counts.len() != alike.len()
+        || pairs.any(|((count, expected), alike)| count != expected && alike.is_none())
 }
 
 fn difference(counts: &[u64], expected: &[u64], by: &str) -> Option<String> {
@@ -111,6 +140,39 @@ mod tests {
         ];
         let found = cross_check(&relays);
         assert_eq!((found.len(), found[0].relay.as_str()), (1, "a"));
+    }
+
+    #[test]
+    fn what_all_relays_answer_alike_is_told_from_what_they_do_not() {
+        let figures = |counts: [u64; 2]| {
+            let mut figures = figures(1.0, 1.0);
+            figures.expected = vec![3, 6];
+            figures.counts = counts.to_vec();
+            vec![cell(vec![figures])]
+        };
+        let apart = |counts: [[u64; 2]; 2]| -> Vec<(String, bool)> {
+            let [a, b] = counts.map(figures);
+            cross_check(&[relay("a", a), relay("b", b)])
+                .into_iter()
+                .map(|finding| (finding.relay, finding.between_relays))
+                .collect()
+        };
+        let found = |name: &str, apart| (name.to_owned(), apart);
+        assert_eq!(apart([[3, 6], [3, 6]]), []);
+        assert_eq!(
+            apart([[3, 5], [3, 5]]),
+            [found("a", false), found("b", false)]
+        );
+        assert_eq!(apart([[3, 6], [3, 5]]), [found("b", true)]);
+        // Both are wrong in the second, and only one in the first.
+        assert_eq!(
+            apart([[3, 5], [2, 5]]),
+            [found("a", false), found("b", true)]
+        );
+        assert_eq!(
+            apart([[3, u64::MAX], [3, u64::MAX]]),
+            [found("a", true), found("b", true)]
+        );
     }
 
     #[test]

@@ -74,15 +74,12 @@ pub struct CellReport {
 }
 
 impl CellReport {
-    /// Whether its figures may be compared: everything was answered, and no limiter had a part in it.
+    /// Whether its figures may be compared: everything was done and answered, and no limiter had a part
+    /// in it.
     #[must_use]
     pub fn is_valid(&self) -> bool {
-        let limited: u64 = self
-            .passes
-            .iter()
-            .map(|figures| figures.refusals.limited)
-            .sum();
-        self.failures.is_empty() && limited == 0 && !self.passes.is_empty()
+        let valid = self.passes.iter().all(Figures::is_valid);
+        self.failures.is_empty() && valid && !self.passes.is_empty()
     }
 }
 
@@ -104,6 +101,19 @@ impl Report {
     /// Compares all counts and keeps what differs.
     pub(crate) fn cross_check(&mut self) {
         self.findings = check::cross_check(&self.relays);
+    }
+
+    /// Whether anything could be measured.
+    pub(crate) fn has_figures(&self) -> bool {
+        let mut cells = self.relays.iter().flat_map(|relay| &relay.cells);
+        cells.any(|cell| !cell.passes.is_empty())
+    }
+
+    /// Whether a relay's counts in a cell differ from another's: it hasn't done the same work.
+    fn differs(&self, relay: &str, cell: &str) -> bool {
+        let mut findings = self.findings.iter();
+        findings
+            .any(|finding| finding.between_relays && finding.relay == relay && finding.cell == cell)
     }
 
     /// Names of cells in the order of the work, of whichever relay has them.
@@ -147,8 +157,8 @@ mod samples {
     pub(super) fn limited(mut figures: Figures) -> Figures {
         figures.refusals = Refusals {
             limited: 2,
-            refused: 0,
             examples: vec!["rate-limited: slow | down".to_owned()],
+            ..Refusals::default()
         };
         figures
     }
@@ -216,10 +226,21 @@ mod tests {
     }
 
     #[test]
-    fn events_refused_for_another_reason_leave_it_valid() {
+    fn only_events_refused_as_superseded_leave_it_valid() {
         let mut one = figures(1.0, 1.0);
-        one.refusals.refused = 7;
-        assert!(cell(vec![one]).is_valid());
+        one.refusals.superseded = 7;
+        assert!(cell(vec![one.clone()]).is_valid());
+        one.refusals.refused = 1;
+        assert!(!cell(vec![one]).is_valid());
+    }
+
+    #[test]
+    fn a_fault_makes_it_invalid_and_a_remark_does_not() {
+        let mut one = figures(1.0, 1.0);
+        one.remarks.push("not at rest".to_owned());
+        assert!(cell(vec![one.clone()]).is_valid());
+        one.faults.push("nothing was imported".to_owned());
+        assert!(!cell(vec![one]).is_valid());
     }
 
     #[test]

@@ -51,7 +51,7 @@ fn head(report: &Report, out: &mut String) {
         format_args!("- Order of passes: {}\n", passes.join("; then ")),
     );
     out.push_str(
-        "Figures are medians over passes, ± half the distance between the least and the greatest rate. CPU \
+        "Figures are medians over passes, ± half the distance between the least and the greatest. CPU \
          is the relay's, user and system, with all its processes, until it was at rest again. Times count \
          from when an operation was due.\n\n",
     );
@@ -84,39 +84,52 @@ fn cells(report: &Report, out: &mut String) {
          | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for name in report.cell_names() {
-        let first = report.relays.first().and_then(|relay| relay.cell(name));
         for relay in &report.relays {
             if let Some(cell) = relay.cell(name) {
-                line(out, format_args!("{}", row(relay, cell, first)));
+                line(out, format_args!("{}", row(report, relay, cell)));
             }
         }
     }
     out.push('\n');
+    if report.findings.iter().any(|finding| finding.between_relays) {
+        out.push_str(
+            "≠ The counts differ from another relay's, or from its own at another time (see the remarks): \
+             the work was not the same, and there are no ratios.\n\n",
+        );
+    }
 }
 
-fn row(relay: &RelayReport, cell: &CellReport, first: Option<&CellReport>) -> String {
-    let title = format!("| {} | {} |", cell.name, relay.name);
+fn row(report: &Report, relay: &RelayReport, cell: &CellReport) -> String {
+    let differs = report.differs(&relay.name, &cell.name);
+    let different = if differs { " ≠" } else { "" };
+    let title = format!("| {}{different} | {} |", cell.name, relay.name);
     if cell.passes.is_empty() {
         return format!("{title} failed |{}", " |".repeat(10));
     }
+    let comparable = |relay: &RelayReport| {
+        let valid = relay.cell(&cell.name).is_some_and(CellReport::is_valid);
+        valid && !report.differs(&relay.name, &cell.name)
+    };
+    let first = report.relays.first().filter(|first| comparable(first));
+    let first = first.and_then(|first| first.cell(&cell.name));
     let of = |figure: fn(&Figures) -> f64| number(median(cell, figure));
     let times = |figure: fn(&Figures) -> f64| {
-        let other = first.filter(|first| first.is_valid() && cell.is_valid());
+        let other = first.filter(|_| comparable(relay));
         let times = other.and_then(|first| ratio(median(cell, figure), median(first, figure)));
         times.map_or_else(|| "–".to_owned(), |times| format!("{times:.2}"))
     };
-    let rate = summary(cell, rate);
+    let spread = |figure: fn(&Figures) -> f64| {
+        let middle = summary(cell, figure);
+        let percent = middle.spread * 100.0;
+        format!("{} ± {percent:.0} %", number(middle.median))
+    };
     let mark = if cell.is_valid() { "" } else { "INVALID " };
     let columns = [
-        format!(
-            "{mark}{} ± {:.0} %",
-            number(rate.median),
-            rate.spread * 100.0
-        ),
-        times(self::rate),
+        format!("{mark}{}", spread(rate)),
+        times(rate),
         of(|figures| figures.latency.p50_ms),
         of(|figures| figures.latency.p99_ms),
-        of(cpu_each),
+        spread(cpu_each),
         times(cpu_each),
         of(|figures| each(figures, figures.client_cpu_secs * 1e6)),
         of(|figures| each(figures, figures.bytes_sent as f64)),
@@ -182,11 +195,32 @@ fn remarks_on(cell: &CellReport) -> Vec<String> {
         .iter()
         .map(|why| format!("failed: {why}"))
         .collect();
+    let mut told = |text: String| {
+        if !remarks.contains(&text) {
+            remarks.push(text);
+        }
+    };
+    for figures in &cell.passes {
+        for fault in &figures.faults {
+            told(format!("INVALID, {fault}"));
+        }
+        figures.remarks.iter().cloned().for_each(&mut told);
+    }
     let sum = |count: fn(&Figures) -> u64| cell.passes.iter().map(count).sum::<u64>();
-    let (limited, refused) = (
-        sum(|figures| figures.refusals.limited),
-        sum(|figures| figures.refusals.refused),
-    );
+    let counts = [
+        (
+            sum(|figures| figures.refusals.limited),
+            "INVALID, # answers of a limiter",
+        ),
+        (
+            sum(|figures| figures.refusals.refused),
+            "INVALID, # events refused",
+        ),
+        (
+            sum(|figures| figures.refusals.superseded),
+            "# events refused as superseded",
+        ),
+    ];
     let mut examples: Vec<&str> = Vec::new();
     for example in cell
         .passes
@@ -197,13 +231,13 @@ fn remarks_on(cell: &CellReport) -> Vec<String> {
             examples.push(example);
         }
     }
-    if limited > 0 {
-        remarks.push(format!(
-            "INVALID, {limited} answers of a limiter: {}",
-            examples.join("; ")
-        ));
-    } else if refused > 0 {
-        remarks.push(format!("{refused} events refused: {}", examples.join("; ")));
+    let told: Vec<String> = counts
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| what.replace('#', &count.to_string()))
+        .collect();
+    if !told.is_empty() {
+        remarks.push(format!("{}: {}", told.join("; "), examples.join("; ")));
     }
     let busy = cell.passes.iter().any(|figures| {
         figures.wall_secs > 0.0 && figures.client_cpu_secs / figures.wall_secs > CLIENT_BOUND
@@ -275,9 +309,11 @@ mod tests {
         let slow = relay("b", vec![cell(vec![figures(4.0, 0.8)])]);
         let rows = rows(&report(vec![fast, slow]));
         // Rates of 1,000 and 333 have their middle at 667, half of it apart.
-        let first = "| publish 1×1 | a | 667 ± 50 % | 1.00 | 1.25 | 20.0 | 200 | 1.00 | 10.0 |";
+        let first =
+            "| publish 1×1 | a | 667 ± 50 % | 1.00 | 1.25 | 20.0 | 200 ± 50 % | 1.00 | 10.0 |";
         assert!(rows[0].starts_with(first), "{}", rows[0]);
-        let second = "| publish 1×1 | b | 250 ± 0 % | 0.38 | 1.25 | 20.0 | 800 | 4.00 | 10.0 |";
+        let second =
+            "| publish 1×1 | b | 250 ± 0 % | 0.38 | 1.25 | 20.0 | 800 ± 0 % | 4.00 | 10.0 |";
         assert!(rows[1].starts_with(second), "{}", rows[1]);
     }
 
@@ -309,6 +345,59 @@ mod tests {
         let good = relay("b", vec![cell(vec![figures(1.0, 0.1)])]);
         let rows = rows(&report(vec![bad, good]));
         assert!(rows[1].contains("| b | 1000 ± 0 % | – |"), "{}", rows[1]);
+    }
+
+    #[test]
+    fn a_cell_with_counts_of_its_own_is_marked_and_has_no_ratio() {
+        let mut other = figures(1.0, 0.1);
+        other.counts = vec![3, 4];
+        let with = |passes| vec![cell(passes)];
+        let same = relay("a", with(vec![figures(1.0, 0.1)]));
+        let report = report(vec![same, relay("b", with(vec![other]))]);
+        let rows = rows(&report);
+        assert!(
+            rows[0].starts_with("| publish 1×1 | a | 1000 ± 0 % | 1.00 |"),
+            "{}",
+            rows[0]
+        );
+        assert!(
+            rows[1].starts_with("| publish 1×1 ≠ | b | 1000 ± 0 % | – |"),
+            "{}",
+            rows[1]
+        );
+        assert!(markdown(&report).contains("\n≠ The counts differ"));
+    }
+
+    #[test]
+    fn what_all_relays_answer_alike_is_not_marked() {
+        let relays = ["a", "b"].map(|name| {
+            let mut figures = figures(1.0, 0.1);
+            figures.expected = vec![3, 4];
+            relay(name, vec![cell(vec![figures])])
+        });
+        let report = report(relays.to_vec());
+        assert!(rows(&report)[1].contains("| b | 1000 ± 0 % | 1.00 |"));
+        let text = markdown(&report);
+        assert!(!text.contains('≠') && text.contains("differ from those by NIP-01"));
+    }
+
+    #[test]
+    fn faults_and_remarks_are_told_once() {
+        let mut one = figures(1.0, 0.1);
+        one.faults.push("nothing came".to_owned());
+        one.remarks.push("not at rest".to_owned());
+        one.refusals.refused = 2;
+        let text = markdown(&report(vec![relay(
+            "a",
+            vec![cell(vec![one.clone(), one])],
+        )]));
+        assert_eq!(
+            text.matches("a, publish 1×1: INVALID, nothing came")
+                .count(),
+            1
+        );
+        assert_eq!(text.matches("a, publish 1×1: not at rest").count(), 1);
+        assert!(text.contains("INVALID, 4 events refused"), "{text}");
     }
 
     #[test]
