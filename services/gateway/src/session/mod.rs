@@ -176,7 +176,8 @@ impl<B: Bus> Session<B> {
 
         self.outbox
             .text(RelayMessage::Auth(&self.challenge).encode());
-        self.take(&mut read_ahead.to_vec(), &mut decoder, work);
+        // Given away: with it go the eight kilobytes that the head of the request was read into.
+        self.take(&mut Vec::from(read_ahead), &mut decoder, work);
         let mut begun = decoder.is_partial().then_some(heard);
         loop {
             self.close_if_due(drain_at);
