@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, io, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use futures_util::stream;
 use heliograph_bus::{Deliver, Requests};
-use heliograph_gateway::{Gateway, Hub, Known, Verified};
+use heliograph_gateway::{Durability, Gateway, Hub, Known, Verified};
 use heliograph_lifecycle::Shutdown;
 use heliograph_link::{
     Client, ClientMetrics, ClientOptions, Conduit, ServerMetrics, ServerOptions, Sessions, Target,
@@ -293,7 +293,8 @@ impl Cluster {
         let shared = &self.shared;
         let bus = SimBus::connect(&shared.server, process);
         let mut registry = Registry::default();
-        let metrics = Arc::new(heliograph_gateway::Metrics::register(&mut registry));
+        let metrics = heliograph_gateway::Metrics::register(&mut registry, Durability::Stored);
+        let metrics = Arc::new(metrics);
         let hub = Arc::new(Hub::new(Arc::clone(&metrics)));
         let client = self.link_client(process, &hub, &mut registry);
         bus.serve_requests(Arc::new(client));

@@ -1,8 +1,8 @@
 //! Everything a script would do for this repository: `cargo xtask test` runs every check,
 //! `cargo xtask tidy` the checks over the tree, `cargo xtask reference` writes `docs/reference/`,
-//! `cargo xtask proto` the types of the wire forms, `cargo xtask cluster up` starts a whole cluster,
-//! `cargo xtask mutate` breaks what the tests must notice, `cargo xtask bench` measures relays side by
-//! side.
+//! `cargo xtask proto` the types of the wire forms, `cargo xtask observe` dashboards and the list of
+//! alerts, `cargo xtask cluster up` starts a whole cluster, `cargo xtask mutate` breaks what the tests
+//! must notice, `cargo xtask bench` measures relays side by side.
 //!
 //! `.ci/run` calls `cargo xtask test` and nothing else, so what passes here passes there.
 #![expect(
@@ -14,7 +14,9 @@
 mod bench;
 mod cluster;
 mod failures;
+mod gameday;
 mod mutate;
+mod observe;
 mod proto;
 mod reference;
 mod servers;
@@ -59,8 +61,17 @@ enum Task {
     /// A cluster on this machine: real servers and every role as a process.
     #[command(subcommand)]
     Cluster(cluster::Command),
+    /// Breaks a cluster on this machine, fault by fault, and waits for the alert of each.
+    #[command(name = "gameday")]
+    GameDay(gameday::GameDay),
     /// Breaks promises in a copy of the tree, one by one, and fails if the tests don't notice.
     Mutate(mutate::Options),
+    /// Writes deploy/grafana/ and the list of alerts from their definitions.
+    Observe {
+        /// Write nothing; fail if a file is not up to date or the linter finds something.
+        #[arg(long)]
+        check: bool,
+    },
     /// Writes docs/reference/ from what the binary says of itself.
     Reference {
         /// Write nothing; fail if a page is not up to date.
@@ -87,7 +98,10 @@ fn run(task: Task) -> Result<()> {
         Task::Proto { check: true } => proto::check(),
         Task::Bench(options) => bench::run(&options),
         Task::Cluster(command) => cluster::run(&command),
+        Task::GameDay(day) => gameday::run(&day),
         Task::Mutate(options) => mutate::run(&options),
+        Task::Observe { check: false } => observe::write(),
+        Task::Observe { check: true } => observe::check(),
         Task::Reference { check: false } => reference::write(),
         Task::Reference { check: true } => reference::check(),
     }

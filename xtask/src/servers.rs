@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 use heliograph_sandbox::{
-    Error,
+    Error, collector,
     cql::{self, Cassandra, CassandraOptions},
     nats::{self, Nats, NatsOptions},
-    tools,
+    prometheus, tools,
 };
 
 use crate::shell;
@@ -16,8 +16,8 @@ const CASSANDRA_HEAP_MIB: u32 = 1_024;
 /// The configuration of NATS that people with a container engine run.
 const COMPOSE_NATS: &str = "deploy/compose/nats.conf";
 
-/// Installs the NATS server and Cassandra, and has the server check the configuration that is
-/// shipped. Returns what is missing on this machine, if so.
+/// Installs the NATS server, Cassandra, Prometheus and the OpenTelemetry collector, and has the first
+/// check the configuration that is shipped. Returns what is missing on this machine, if so.
 ///
 /// # Errors
 ///
@@ -42,6 +42,16 @@ pub(crate) fn install() -> Result<Option<String>> {
         tools::CASSANDRA_VERSION,
         cassandra.display()
     );
+    let programs = match installed(prometheus::install())? {
+        Ok(programs) => programs,
+        Err(missing) => return Ok(Some(missing)),
+    };
+    println!("prometheus: {}", programs.prometheus.display());
+    let collector = match installed(collector::install())? {
+        Ok(program) => program,
+        Err(missing) => return Ok(Some(missing)),
+    };
+    println!("OpenTelemetry collector in {}", collector.display());
     Ok(None)
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 
-use crate::{failures::Failures, servers, shell, tidy, tools};
+use crate::{failures::Failures, observe, servers, shell, tidy, tools};
 
 /// One check. The order is the order they run in: cheap ones and installations first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -29,6 +29,8 @@ pub(crate) enum Stage {
     Clients,
     /// the servers that the tests run: NATS and a CQL database
     Servers,
+    /// dashboards, rules, alerts and runbooks, with promtool
+    Observe,
     /// `cargo test` over the workspace, with one of each server
     Test,
 }
@@ -135,6 +137,7 @@ impl Stage {
             Self::Tidy => passed(tidy::run()),
             Self::Clients => Ok(tools::client_packages()?.map_or(Done::Passed, Done::Skipped)),
             Self::Servers => Ok(servers::install()?.map_or(Done::Passed, Done::Skipped)),
+            Self::Observe => Ok(observe::stage()?.map_or(Done::Passed, Done::Skipped)),
             Self::Test => passed(test()),
         }
     }

@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use heliograph_bus::{BusError, Committed, Receipt};
-use heliograph_proto::{FormError, copied_event, shared_event, v1};
+use heliograph_proto::{FormError, copied_event, read_origin, shared_event, v1};
 use heliograph_protocol::{Event, EventId};
 use prost::Message as _;
 
-use crate::clock;
-
-/// What an event takes in a message beside its text: tags, lengths, time.
-pub(crate) const ENVELOPE_BYTES: usize = 32;
+/// What an event takes in a message beside its text, at most: tags, lengths, time, trace.
+pub(crate) const ENVELOPE_BYTES: usize = 96;
 
 /// Events of one gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,12 +26,11 @@ pub(crate) struct Batch {
 pub(crate) type Answer = (EventId, Result<Receipt, BusError>);
 
 pub(crate) fn write_batch(batch: &Batch) -> Bytes {
-    let now = clock::micros();
     let events = batch.events.iter();
     let message = v1::EventBatch {
         gateway: batch.gateway.clone(),
         batch: batch.number,
-        events: events.map(|event| v1::Envelope::new(event, now)).collect(),
+        events: events.map(|event| v1::Envelope::new(event)).collect(),
         incarnation: batch.incarnation.clone(),
     };
     message.encode_to_vec().into()
@@ -43,7 +40,10 @@ pub(crate) fn write_batch(batch: &Batch) -> Bytes {
 pub(crate) fn read_batch(payload: Bytes) -> Result<Batch, FormError> {
     let message = v1::EventBatch::decode(payload)?;
     let events = message.events.into_iter();
-    let events = events.map(|envelope| shared_event(envelope.json));
+    let events = events.map(|envelope| {
+        let origin = read_origin(envelope.received_micros, envelope.traceparent.as_deref());
+        shared_event(envelope.json, origin)
+    });
     Ok(Batch {
         gateway: message.gateway,
         incarnation: message.incarnation,
@@ -53,12 +53,14 @@ pub(crate) fn read_batch(payload: Bytes) -> Result<Batch, FormError> {
 }
 
 pub(crate) fn write_ephemeral(event: &Event) -> Bytes {
-    let message = v1::Ephemeral::new(event, clock::micros());
+    let message = v1::Ephemeral::new(event);
     message.encode_to_vec().into()
 }
 
 pub(crate) fn read_ephemeral(payload: Bytes) -> Result<Arc<Event>, FormError> {
-    copied_event(&v1::Ephemeral::decode(payload)?.json)
+    let message = v1::Ephemeral::decode(payload)?;
+    let origin = read_origin(message.received_micros, message.traceparent.as_deref());
+    copied_event(&message.json, origin)
 }
 
 pub(crate) fn write_committed(ingest: &str, changes: &[Committed]) -> Bytes {

@@ -234,10 +234,12 @@ mod tests {
     use prometheus_client::registry::Registry;
 
     use super::*;
+    use crate::Side;
 
     #[tokio::test]
     async fn the_link_remembers_since_when_it_is_down() {
-        let (link, metrics) = (Link::new(), Metrics::register(&mut Registry::default()));
+        let metrics = Metrics::register(&mut Registry::default(), Side::All);
+        let link = Link::new();
         link.on_event(&Event::Connected, &metrics);
         assert_eq!(link.state(), LinkState::Up);
         link.on_event(&Event::Disconnected, &metrics);

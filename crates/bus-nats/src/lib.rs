@@ -59,7 +59,7 @@ pub use error::NatsError;
 pub use feed::{FeedError, NatsFeed};
 pub use intake::{NatsIntake, NatsItem};
 pub use membership::{Lease, Member, Members, Membership, Role};
-pub use metrics::Metrics;
+pub use metrics::{Metrics, Side};
 pub use options::{Durability, NatsAuth, NatsOptions, NatsTls, OptionsError, StreamStorage};
 
 /// The bus of one process in a cluster. Cloning shares it.

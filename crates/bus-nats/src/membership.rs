@@ -401,8 +401,8 @@ impl Watcher {
             .cloned()
             .collect();
         members.sort_by(|a, b| a.name.cmp(&b.name));
-        let count = i64::try_from(self.seen.len()).unwrap_or(i64::MAX);
-        self.roster.core.metrics.members.set(count);
+        let roles = self.seen.values().map(|seen| seen.member.role.as_str());
+        self.roster.core.metrics.members(&roles);
         self.roster.roles[&role].send_if_modified(|current| {
             let changed = **current != *members;
             if changed {

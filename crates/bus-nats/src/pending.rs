@@ -134,6 +134,7 @@ mod tests {
     use prometheus_client::registry::Registry;
 
     use super::*;
+    use crate::Side;
 
     const STORED: Answer = Ok(Receipt {
         outcome: Outcome::Stored,
@@ -141,7 +142,7 @@ mod tests {
     });
 
     fn pending() -> Arc<Pending> {
-        let metrics = Metrics::register(&mut Registry::default());
+        let metrics = Metrics::register(&mut Registry::default(), Side::All);
         Arc::new(Pending::new(Arc::new(metrics)))
     }
 

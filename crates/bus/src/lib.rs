@@ -16,7 +16,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use heliograph_policy::Reader;
 use heliograph_protocol::{
-    EoseHint, Event, EventId, Filter, Outcome, PublicKey, Refusal, Timestamp,
+    EoseHint, Event, EventId, Filter, Outcome, PublicKey, Refusal, Timestamp, TraceContext,
 };
 
 pub use in_process::{InProcess, InProcessFeed, InProcessIntake, InProcessOptions, Published};
@@ -111,6 +111,8 @@ pub struct Open {
     pub after: CommitNumber,
     /// The clock of the request, for expiry.
     pub now: Timestamp,
+    /// The span that asks, if the question is sampled.
+    pub trace: Option<TraceContext>,
 }
 
 /// A COUNT on its way to the matcher (NIP-45).
@@ -124,6 +126,8 @@ pub struct Count {
     pub after: CommitNumber,
     /// The clock of the request, for expiry.
     pub now: Timestamp,
+    /// The span that asks, if the question is sampled.
+    pub trace: Option<TraceContext>,
 }
 
 /// The answer to a COUNT.
@@ -166,6 +170,8 @@ pub struct Eose {
     /// Live events handed to the gateway before the stored part was read, which something has beaten by
     /// then, such as a deletion: they are to be dropped, not sent after EOSE.
     pub gone: Vec<EventId>,
+    /// Whether memory wasn't enough: the archive was asked too.
+    pub archive: bool,
 }
 
 /// Subscriptions that were live at a matcher that is gone.

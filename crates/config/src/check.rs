@@ -84,6 +84,7 @@ impl<T: 'static> Check<T> {
 fn wrong_type(value: &Value) -> String {
     match value {
         Value::Other(name) => format!("is {name}"),
+        Value::Fraction(_) => "is a fraction".to_owned(),
         value => format!("is {}", shortened(value)),
     }
 }
@@ -303,15 +304,18 @@ pub(crate) fn list<T: 'static>(
 /// URLs that this relay answers to (R42-4): no user, no query.
 pub(crate) fn relay_urls() -> Check<Vec<String>> {
     const ALLOWED: &str = "URLs as in \"wss://relay.example.com\"";
-    list(Shape::Texts, ALLOWED, 64, |value| {
-        let text = text_of(value)?;
-        let wrong = |problem| format!("{} {problem}", shortened(value));
-        url(text, &["ws://", "wss://"]).map_err(wrong)?;
-        if text.contains(['?', '#']) {
-            return Err(wrong("has a query or fragment"));
-        }
-        Ok(text.to_owned())
-    })
+    list(Shape::Texts, ALLOWED, 64, relay_url)
+}
+
+/// One of them.
+pub(crate) fn relay_url(value: &Value) -> Result<String, String> {
+    let text = text_of(value)?;
+    let wrong = |problem| format!("{} {problem}", shortened(value));
+    url(text, &["ws://", "wss://"]).map_err(wrong)?;
+    if text.contains(['?', '#']) {
+        return Err(wrong("has a query or fragment"));
+    }
+    Ok(text.to_owned())
 }
 
 pub(crate) fn paths() -> Check<Vec<String>> {

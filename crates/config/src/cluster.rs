@@ -10,11 +10,15 @@ use crate::{
 /// Characters of a secret at most; tokens of identity providers reach some thousands.
 const SECRET_CHARS_MAX: usize = 16_384;
 
-/// A password or token: never shown, by no format.
+/// A password, token or key: never shown, by no format.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
+    pub(crate) fn new(text: String) -> Self {
+        Self(text)
+    }
+
     /// The text, for the server that asks for it.
     #[must_use]
     pub fn expose(&self) -> &str {

@@ -8,6 +8,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use heliograph_protocol::{IpNetwork, Kind, PublicKey};
 
 use crate::{
+    canary::{optional_relay_url, optional_secret_key, probe_kind, read_urls},
     check::{
         directory, flag, integer, integer_or, kinds, log_level, millis, millis_or, networks,
         one_of, optional_public_key, optional_socket, optional_text, optional_url, paths,
@@ -18,33 +19,14 @@ use crate::{
         optional_node, optional_path, optional_secret, replication,
     },
     table::settings,
+    traces::{Header, headers, optional_collector, ratio},
     value::{Consistency, Durability, LogFormat, StreamStorage, SyncMode},
+    words::{CONSISTENCIES, CONTACTS, DURABILITIES, FORMATS, STORAGES, SYNC_MODES, WEB},
 };
 
 const KIB: u64 = 1_024;
 const MIB: u64 = 1_024 * KIB;
 const GIB: u64 = 1_024 * MIB;
-const WEB: &[&str] = &["https://", "http://"];
-const CONTACTS: &[&str] = &["mailto:", "https://", "http://", "nostr:"];
-const FORMATS: &[(&str, LogFormat)] = &[
-    ("auto", LogFormat::Auto),
-    ("text", LogFormat::Text),
-    ("json", LogFormat::Json),
-];
-const DURABILITIES: &[(&str, Durability)] = &[
-    ("stored", Durability::Stored),
-    ("quorum", Durability::Quorum),
-];
-const STORAGES: &[(&str, StreamStorage)] = &[
-    ("file", StreamStorage::File),
-    ("memory", StreamStorage::Memory),
-];
-const CONSISTENCIES: &[(&str, Consistency)] = &[
-    ("local_quorum", Consistency::LocalQuorum),
-    ("quorum", Consistency::Quorum),
-    ("one", Consistency::One),
-];
-const SYNC_MODES: &[(&str, SyncMode)] = &[("fsync", SyncMode::Fsync), ("none", SyncMode::None)];
 
 settings! {
     /// Who this relay is, as its information document says (NIP-11).
@@ -427,6 +409,33 @@ settings! {
             millis(1..=600_000), reload;
     }
 
+    /// The probe of a relay, `heliograph canary`; nothing else reads this section.
+    canary: Canary {
+        /// The relay, or the gateway of a cluster, that probes are published through.
+        publish: Option<String> = "", "URL", optional_relay_url(), restart;
+        /// Where they are read, each by a connection of its own: every gateway, or every address
+        /// that users have. `via` in metrics is the place in this list, from 0.
+        read: Vec<String> = [], "list of URLs", read_urls(), restart;
+        /// How often a probe is published.
+        interval as "interval_ms": Duration = 1_000, "milliseconds", millis(100..=60_000), reload;
+        /// A probe that hasn't come by then is missing; one without OK has failed.
+        deadline as "deadline_ms": Duration = 5_000, "milliseconds", millis(100..=60_000), reload;
+        /// After so long an acknowledged probe is read again by its id, everywhere. Longer than
+        /// storing may lag behind where `cluster.durability` is "quorum".
+        audit_after as "audit_after_secs": Duration = 60, "seconds", seconds(1..=86_400), reload;
+        /// When probes expire (NIP-40), so that they don't pile up. Until shortly before that they
+        /// are looked for where reading fails.
+        expiration as "expiration_secs": Duration = 600, "seconds", seconds(60..=604_800), reload;
+        /// The key that signs. One that stays can be allowed to write, and its events be found;
+        /// no two canaries need the same.
+        secret_key: Option<Secret> = "", "secret", optional_secret_key(), restart;
+        /// The kind of probes. 1166 stands in no list of kinds, so no client shows it.
+        kind: Kind = 1166, "kind", probe_kind(), restart;
+        /// A PEM file with the authorities to trust behind `wss://`; without one those of the
+        /// system.
+        ca: Option<PathBuf> = "", "path", optional_path(), restart;
+    }
+
     /// The listener for operators: `/metrics`, `/livez`, `/readyz`.
     admin: Admin {
         /// Where it listens. Numbers about the relay aren't for everyone, hence this machine only.
@@ -439,6 +448,24 @@ settings! {
         format: LogFormat = "auto", "word", one_of(FORMATS), restart;
         /// The least level that is logged, also by target.
         level: String = "info", "level", log_level(), restart;
+    }
+
+    /// Traces of a share of the events and questions, sent to an OpenTelemetry collector.
+    traces: Traces {
+        /// Where the collector takes OTLP over gRPC; `https://` for TLS. Without one nothing is
+        /// traced.
+        endpoint: Option<String> = "", "URL", optional_collector(), restart;
+        /// A PEM file with the authorities that sign the collector's certificate; without one those
+        /// of the system.
+        ca: Option<PathBuf> = "", "path", optional_path(), restart;
+        /// Headers that go with each request to the collector, such as a token.
+        headers: Vec<Header> = "", "secret", headers(), restart;
+        /// The share of events and questions that are followed from socket to socket; errors are
+        /// in any case. Decided where they come in, so only that of gateways counts.
+        sample_ratio: f64 = 0.01, "share", ratio(), reload;
+        /// Traces that a process begins in a second at most, so that a flood of events is none of
+        /// traces; errors have 10 of their own.
+        per_second_max: u32 = 20, "traces per second", integer(0..=10_000), reload;
     }
 
     /// Stopping in order, on SIGINT or SIGTERM; a second signal forces it.

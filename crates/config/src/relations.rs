@@ -19,6 +19,7 @@ pub(crate) fn check(config: &Config, written: &Written, errors: &mut Vec<ConfigE
         listeners_differ(config),
         grace_covers_drain(config),
         count_covers_scan(config),
+        probes_outlive_audit(config),
     ];
     let broken = broken.into_iter().flatten();
     for (key, problem) in broken.chain(cluster::check(config)) {
@@ -84,5 +85,18 @@ fn count_covers_scan(Config { store, .. }: &Config) -> Option<Broken> {
             grouped(store.scan_rows_max)
         );
         ("store.count_rows_max", problem)
+    })
+}
+
+/// Half of its life is left for a probe to be looked for.
+fn probes_outlive_audit(Config { canary, .. }: &Config) -> Option<Broken> {
+    let needed = 2 * canary.audit_after;
+    (canary.expiration < needed).then(|| {
+        let problem = format!(
+            "{} is too little, allowed is twice canary.audit_after_secs ({}) or more",
+            canary.expiration.as_secs(),
+            needed.as_secs()
+        );
+        ("canary.expiration_secs", problem)
     })
 }

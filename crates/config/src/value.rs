@@ -8,6 +8,7 @@ pub(crate) enum Value {
     Text(String),
     Integer(i64),
     Boolean(bool),
+    Fraction(f64),
     List(Vec<Value>),
     /// Something no key takes; the text names its type.
     Other(&'static str),
@@ -19,6 +20,7 @@ pub(crate) enum Shape {
     Text,
     Integer,
     Boolean,
+    Fraction,
     Texts,
     Integers,
 }
@@ -103,6 +105,7 @@ impl Value {
                 "false" => Self::Boolean(false),
                 _ => Self::Text(text.to_owned()),
             },
+            Shape::Fraction => fraction(trimmed),
             Shape::Texts | Shape::Integers => list(trimmed, shape),
         }
     }
@@ -120,7 +123,7 @@ impl Value {
                     .map(|item| Self::from_toml(item.get_ref()))
                     .collect(),
             ),
-            DeValue::Float(_) => Self::Other("a fraction"),
+            DeValue::Float(digits) => fraction(digits.as_str()),
             DeValue::Datetime(_) => Self::Other("a date"),
             DeValue::Table(_) => Self::Other("a table"),
         }
@@ -131,6 +134,14 @@ fn integer(text: &str) -> Value {
     text.replace('_', "")
         .parse()
         .map_or_else(|_| Value::Text(text.to_owned()), Value::Integer)
+}
+
+/// Reads `0.01`; TOML writes it so too.
+fn fraction(text: &str) -> Value {
+    match text.replace('_', "").parse::<f64>() {
+        Ok(number) if number.is_finite() => Value::Fraction(number),
+        _ => Value::Text(text.to_owned()),
+    }
 }
 
 /// Reads `a,b,c` or, if it stands in brackets, a TOML array. `[::1]:9042` doesn't.
@@ -158,6 +169,8 @@ impl fmt::Display for Value {
             Self::Text(text) => write!(f, "{}", toml::Value::String(text.clone())),
             Self::Integer(value) => write!(f, "{value}"),
             Self::Boolean(value) => write!(f, "{value}"),
+            // With a point or an exponent, else it were an integer.
+            Self::Fraction(value) => write!(f, "{value:?}"),
             Self::List(items) => {
                 f.write_str("[")?;
                 for (index, item) in items.iter().enumerate() {

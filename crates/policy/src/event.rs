@@ -33,11 +33,7 @@ pub fn admit_event(
     if control.unread {
         return Err(Refusal::error("the rules of this relay aren't known yet"));
     }
-    check_size(event, limits)?;
-    check_time(event, limits, now)?;
-    let tags = TagFacts::read(event);
-    check_tag_count(&tags, limits)?;
-    check_content(event, limits)?;
+    let tags = check_bounds(event, limits, now).map_err(|(_, refusal)| refusal)?;
     check_kind(event.kind(), &tags)?;
     check_expiration(&tags, now)?;
     check_pow(event, &tags, limits)?;
@@ -48,6 +44,40 @@ pub fn admit_event(
     }
     control.check_bans(event, reader)?;
     check_write_rules(event, &limits.write, &control, reader, now)
+}
+
+/// A bound of [`EventLimits`] that an event can exceed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EventLimit {
+    /// Bytes of the wire form.
+    Bytes,
+    /// The number of tags.
+    Tags,
+    /// Characters of the content.
+    Content,
+    /// `created_at` ahead of now.
+    Future,
+    /// `created_at` behind now.
+    Past,
+    /// The age of an ephemeral event.
+    EphemeralAge,
+    /// Proof of work.
+    ProofOfWork,
+}
+
+/// Which bound made [`admit_event`] refuse an event with `invalid:` or `pow:`, for who counts; `None` if
+/// it was no bound.
+#[must_use]
+pub fn exceeded_limit(event: &Event, limits: &EventLimits, now: Timestamp) -> Option<EventLimit> {
+    let tags = match check_bounds(event, limits, now) {
+        Ok(tags) => tags,
+        Err((limit, _)) => return Some(limit),
+    };
+    // These come before, and have no bound.
+    check_kind(event.kind(), &tags).ok()?;
+    check_expiration(&tags, now).ok()?;
+    let too_little = check_pow(event, &tags, limits).is_err();
+    too_little.then_some(EventLimit::ProofOfWork)
 }
 
 /// What the checks below ask of the tags, read in one pass: long contact lists are common, and
@@ -96,29 +126,54 @@ fn committed_target(nonce: Tag<'_>) -> Option<u32> {
     target.parse().ok().filter(|_| digits)
 }
 
-fn check_size(event: &Event, limits: &EventLimits) -> Result<(), Refusal> {
+/// Everything that has a bound; the tags are read on the way.
+fn check_bounds(
+    event: &Event,
+    limits: &EventLimits,
+    now: Timestamp,
+) -> Result<TagFacts, (EventLimit, Refusal)> {
     let max = limits.event_bytes_max(event.kind());
     if event.json().len() > max {
-        return Err(Refusal::invalid(format!("event larger than {max} bytes")));
+        let text = format!("event larger than {max} bytes");
+        return Err((EventLimit::Bytes, Refusal::invalid(text)));
     }
-    Ok(())
+    check_time(event, limits, now).map_err(|(limit, text)| (limit, Refusal::invalid(text)))?;
+    let tags = TagFacts::read(event);
+    let max = limits.event_tags_max;
+    if tags.count > max {
+        let text = format!("more than {max} tags");
+        return Err((EventLimit::Tags, Refusal::invalid(text)));
+    }
+    if let Some(max) = limits.content_chars_max {
+        let content = event.content();
+        // A character has at least one byte, so most contents needn't be counted.
+        if content.len() > max && content.chars().count() > max {
+            let text = format!("content longer than {max} characters");
+            return Err((EventLimit::Content, Refusal::invalid(text)));
+        }
+    }
+    Ok(tags)
 }
 
 /// R01-35, R01-47.
-fn check_time(event: &Event, limits: &EventLimits, now: Timestamp) -> Result<(), Refusal> {
+fn check_time(
+    event: &Event,
+    limits: &EventLimits,
+    now: Timestamp,
+) -> Result<(), (EventLimit, &'static str)> {
     let created_at = event.created_at();
     if limits
         .created_at_upper_limit_secs
         .is_some_and(|secs| created_at > now.plus(secs))
     {
-        return Err(Refusal::invalid("created_at is too far in the future"));
+        return Err((EventLimit::Future, "created_at is too far in the future"));
     }
     let wrap = matches!(event.kind(), Kind::GIFT_WRAP | Kind::EPHEMERAL_GIFT_WRAP);
     let lower = limits
         .created_at_lower_limit_secs
         .filter(|secs| !wrap || *secs >= GIFT_WRAP_BACKDATING_SECS);
     if lower.is_some_and(|secs| created_at < now.minus(secs)) {
-        return Err(Refusal::invalid("created_at is too long ago"));
+        return Err((EventLimit::Past, "created_at is too long ago"));
     }
     if event.kind().class() != KindClass::Ephemeral {
         return Ok(());
@@ -131,31 +186,7 @@ fn check_time(event: &Event, limits: &EventLimits, now: Timestamp) -> Result<(),
         }
     });
     if age.is_some_and(|secs| created_at < now.minus(secs)) {
-        return Err(Refusal::invalid("ephemeral event is too old"));
-    }
-    Ok(())
-}
-
-fn check_tag_count(tags: &TagFacts, limits: &EventLimits) -> Result<(), Refusal> {
-    if tags.count > limits.event_tags_max {
-        return Err(Refusal::invalid(format!(
-            "more than {} tags",
-            limits.event_tags_max
-        )));
-    }
-    Ok(())
-}
-
-fn check_content(event: &Event, limits: &EventLimits) -> Result<(), Refusal> {
-    let Some(max) = limits.content_chars_max else {
-        return Ok(());
-    };
-    let content = event.content();
-    // A character has at least one byte, so most contents needn't be counted.
-    if content.len() > max && content.chars().count() > max {
-        return Err(Refusal::invalid(format!(
-            "content longer than {max} characters"
-        )));
+        return Err((EventLimit::EphemeralAge, "ephemeral event is too old"));
     }
     Ok(())
 }

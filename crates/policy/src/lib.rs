@@ -17,7 +17,7 @@ mod relay_url;
 
 pub use auth::{AUTH_SKEW_SECS_MAX, check_auth};
 pub use control::{ControlRules, LiveControl, NetworkSet, Reason, RelayTexts};
-pub use event::admit_event;
+pub use event::{EventLimit, admit_event, exceeded_limit};
 pub use filters::{admit_filters, admit_subscription};
 pub use limits::{EventLimits, FilterLimits, GIFT_WRAP_BACKDATING_SECS, WriteRules};
 pub use rate::TokenBucket;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use heliograph_bus::{AnswerEnd, AnswerPage, CommitNumber, Counted, Eose, Place};
-use heliograph_protocol::{EoseHint, EventId, Prefix, Refusal};
+use heliograph_protocol::{EoseHint, EventId, Origin, Prefix, Refusal};
 
 use crate::{FormError, shared_event, v1};
 
@@ -82,6 +82,7 @@ impl From<&Eose> for v1::Eose {
             applied: eose.applied.0,
             fresh: Some(v1::Values::join(eose.fresh.iter().map(EventId::as_bytes))),
             gone: Some(v1::Values::join(eose.gone.iter().map(EventId::as_bytes))),
+            archive: eose.archive,
         }
     }
 }
@@ -101,6 +102,7 @@ impl TryFrom<v1::Eose> for Eose {
             applied: CommitNumber(eose.applied),
             fresh: eose.fresh.unwrap_or_default().each(EventId::new)?,
             gone: eose.gone.unwrap_or_default().each(EventId::new)?,
+            archive: eose.archive,
         })
     }
 }
@@ -158,7 +160,7 @@ impl TryFrom<v1::Page> for AnswerPage {
             events: page
                 .events
                 .into_iter()
-                .map(shared_event)
+                .map(|json| shared_event(json, Origin::default()))
                 .collect::<Result<_, _>>()?,
             end: page.end.map(AnswerEnd::try_from).transpose()?,
         })

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use heliograph_bus::{BusError, CommitNumber, Committed, Receipt};
-use heliograph_protocol::{Event, EventId, Outcome};
+use heliograph_protocol::{Event, EventId, Origin, Outcome, TraceContext};
 
 use crate::{FormError, v1};
 
@@ -14,8 +14,8 @@ use crate::{FormError, v1};
 /// # Errors
 ///
 /// [`FormError::Event`] if it isn't laid out as an event's wire form is. The id is taken on trust.
-pub fn shared_event(json: Bytes) -> Result<Arc<Event>, FormError> {
-    Ok(Arc::new(Event::from_wire(json)?))
+pub fn shared_event(json: Bytes, origin: Origin) -> Result<Arc<Event>, FormError> {
+    Ok(Arc::new(Event::from_wire(json)?.with_origin(origin)))
 }
 
 /// Reads an event into memory of its own: for those that are kept.
@@ -23,36 +23,51 @@ pub fn shared_event(json: Bytes) -> Result<Arc<Event>, FormError> {
 /// # Errors
 ///
 /// As [`shared_event`].
-pub fn copied_event(json: &[u8]) -> Result<Arc<Event>, FormError> {
-    shared_event(Bytes::copy_from_slice(json))
+pub fn copied_event(json: &[u8], origin: Origin) -> Result<Arc<Event>, FormError> {
+    shared_event(Bytes::copy_from_slice(json), origin)
+}
+
+/// What came beside an event. A trace that can't be read is none: the event counts.
+#[must_use]
+pub fn read_origin(received_micros: u64, traceparent: Option<&str>) -> Origin {
+    Origin::new(received_micros, traceparent.and_then(TraceContext::parse))
+}
+
+/// What goes beside an event: when a gateway read it, in microseconds since 1970 or 0, and its trace.
+#[must_use]
+pub fn write_origin(origin: &Origin) -> (u64, Option<String>) {
+    let trace = origin.trace().as_ref().map(ToString::to_string);
+    (origin.received_micros().unwrap_or_default(), trace)
 }
 
 impl v1::Envelope {
-    /// Wraps an event without a trace; the text is shared.
+    /// Wraps an event; the text is shared.
     #[must_use]
-    pub fn new(event: &Event, received_micros: u64) -> Self {
+    pub fn new(event: &Event) -> Self {
+        let (received_micros, traceparent) = write_origin(event.origin());
         Self {
             json: event.json().clone(),
             received_micros,
-            traceparent: None,
+            traceparent,
         }
     }
 }
 
 impl v1::Ephemeral {
-    /// Wraps an event without a trace; the text is shared.
+    /// Wraps an event; the text is shared.
     #[must_use]
-    pub fn new(event: &Event, received_micros: u64) -> Self {
+    pub fn new(event: &Event) -> Self {
+        let (received_micros, traceparent) = write_origin(event.origin());
         Self {
             json: event.json().clone(),
             received_micros,
-            traceparent: None,
+            traceparent,
         }
     }
 }
 
 impl v1::Change {
-    /// Wraps a change without time and trace; the text is shared.
+    /// Wraps a change; the text is shared.
     #[must_use]
     pub fn new(change: &Committed) -> Self {
         let (kind, event) = match change {
@@ -60,11 +75,12 @@ impl v1::Change {
             Committed::Again(event) => (v1::ChangeKind::Again, event),
             Committed::Seat(event) => (v1::ChangeKind::Seat, event),
         };
+        let (received_micros, traceparent) = write_origin(event.origin());
         Self {
             kind: kind.into(),
             json: event.json().clone(),
-            received_micros: 0,
-            traceparent: None,
+            received_micros,
+            traceparent,
         }
     }
 }
@@ -82,7 +98,8 @@ impl TryFrom<&v1::Change> for Committed {
             v1::ChangeKind::Seat => Self::Seat,
             v1::ChangeKind::Unspecified => return Err(FormError::Missing("kind of change")),
         };
-        Ok(of(copied_event(&change.json)?))
+        let origin = read_origin(change.received_micros, change.traceparent.as_deref());
+        Ok(of(copied_event(&change.json, origin)?))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use heliograph_bus::{CommitNumber, Count};
-use heliograph_protocol::Timestamp;
+use heliograph_protocol::{Timestamp, TraceContext};
 
 use crate::{FormError, read_filters, v1, write_filters};
 
@@ -14,6 +14,7 @@ impl From<&Count> for v1::CountRequest {
             reader: Some((&*count.reader).into()),
             after: count.after.0,
             now: count.now.as_secs(),
+            traceparent: count.trace.as_ref().map(ToString::to_string),
         }
     }
 }
@@ -27,6 +28,7 @@ impl TryFrom<v1::CountRequest> for Count {
             reader: Arc::new(count.reader.unwrap_or_default().try_into()?),
             after: CommitNumber(count.after),
             now: Timestamp::from_secs(count.now),
+            trace: count.traceparent.as_deref().and_then(TraceContext::parse),
         })
     }
 }

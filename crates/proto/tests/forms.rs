@@ -8,13 +8,13 @@ use heliograph_bus::{
 };
 use heliograph_policy::Reader;
 use heliograph_proto::{
-    FormError, copied_event, read_filters, shared_event,
+    FormError, copied_event, read_filters, read_origin, shared_event,
     v1::{self, matcher_message},
     write_filters,
 };
 use heliograph_protocol::{
-    EoseHint, Event, EventId, Filter, Kind, Outcome, Prefix, PublicKey, Refusal, Signature,
-    Timestamp,
+    EoseHint, Event, EventId, Filter, Kind, Origin, Outcome, Prefix, PublicKey, Refusal, Signature,
+    Timestamp, TraceContext,
 };
 use proptest::prelude::{any, prop, prop_assert_eq, proptest};
 use prost::Message;
@@ -103,20 +103,52 @@ fn filters_that_no_client_could_have_sent_are_put_right_or_refused() {
 fn an_event_is_a_slice_of_what_came_in_or_a_copy() {
     let event = event("hi");
     let batch = v1::EventBatch {
-        events: vec![v1::Envelope::new(&event, 7)],
+        events: vec![v1::Envelope::new(&event)],
         ..v1::EventBatch::default()
     };
     let bytes = Bytes::from(batch.encode_to_vec());
     let read = v1::EventBatch::decode(bytes.clone()).unwrap();
     let json = read.events[0].json.clone();
     assert!(bytes.as_ptr_range().contains(&json.as_ptr()), "shared");
-    assert_eq!(shared_event(json.clone()), Ok(Arc::clone(&event)));
-    let copied = copied_event(&json).unwrap();
+    assert_eq!(
+        shared_event(json.clone(), Origin::default()),
+        Ok(Arc::clone(&event))
+    );
+    let copied = copied_event(&json, Origin::default()).unwrap();
     assert_eq!(copied, event);
     assert!(
         !bytes.as_ptr_range().contains(&copied.json().as_ptr()),
         "not shared"
     );
+}
+
+#[test]
+fn time_and_trace_travel_beside_an_event_on_every_leg() {
+    let trace = TraceContext {
+        trace_id: [7; 16],
+        span_id: [9; 8],
+    };
+    let origin = Origin::new(1_234_567, Some(trace));
+    let event = Arc::new(Event::clone(&event("hi")).with_origin(origin));
+    let check = |event: &Event| {
+        assert_eq!(event.origin().received_micros(), Some(1_234_567));
+        assert_eq!(event.origin().trace(), Some(trace));
+    };
+    let envelope = sent(&v1::Envelope::new(&event));
+    let origin = read_origin(envelope.received_micros, envelope.traceparent.as_deref());
+    check(&shared_event(envelope.json, origin).unwrap());
+    let change = Committed::Winner(Arc::clone(&event));
+    let Ok(Committed::Winner(changed)) = Committed::try_from(&sent(&v1::Change::new(&change)))
+    else {
+        panic!("a winner")
+    };
+    check(&changed);
+    let ephemeral = sent(&v1::Ephemeral::new(&event));
+    let origin = read_origin(ephemeral.received_micros, ephemeral.traceparent.as_deref());
+    check(&copied_event(&ephemeral.json, origin).unwrap());
+    // Of a version that sends none, or rubbish.
+    let unknown = read_origin(0, Some("rubbish"));
+    assert_eq!((unknown.received_micros(), unknown.trace()), (None, None));
 }
 
 #[test]
@@ -185,6 +217,7 @@ fn pages_are_split_by_bytes_and_end_once() {
             applied: CommitNumber(5),
             fresh: vec![EventId::new([2; 32])],
             gone: vec![EventId::new([3; 32])],
+            archive: true,
         };
         let page = AnswerPage {
             events: events.clone(),
@@ -221,6 +254,7 @@ fn counts_and_places_come_back_as_they_were() {
         }),
         after: CommitNumber(3),
         now: Timestamp::from_secs(4),
+        trace: None,
     };
     let read: Count = sent(&v1::CountRequest::from(&count)).try_into().unwrap();
     assert_eq!(
@@ -269,11 +303,11 @@ fn read_everything(bytes: &Bytes) {
         message: Some(matcher_message::Message::Delivery(delivery)),
     }) = v1::MatcherMessage::decode(bytes.clone())
     {
-        drop(shared_event(delivery.json));
+        drop(shared_event(delivery.json, Origin::default()));
         drop(delivery.slots.unwrap_or_default().unpack());
     }
     drop(read_filters(bytes.clone()));
-    drop(shared_event(bytes.clone()));
+    drop(shared_event(bytes.clone(), Origin::default()));
 }
 
 proptest! {
@@ -284,12 +318,14 @@ proptest! {
 
     #[test]
     fn a_damaged_message_never_panics(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
-        let eose = Eose { hint: EoseHint::More, gone: vec![], applied: CommitNumber(1), fresh: vec![EventId::new([1; 32])] };
+        let eose = Eose { hint: EoseHint::More, gone: vec![], archive: false, applied: CommitNumber(1), fresh: vec![EventId::new([1; 32])] };
         let page = AnswerPage { events: vec![event("x")], end: Some(AnswerEnd::Eose(eose)) };
         let delivery = matcher_message::Message::Delivery(v1::Delivery {
             json: event("y").json().clone(),
             place: None,
             slots: v1::SlotSet::pack(&[heliograph_bus::Slot(1), heliograph_bus::Slot(900)]),
+            received_micros: 7,
+            traceparent: None,
         });
         let filter = Filter::parse(r##"{"kinds":[1],"#t":["a"],"since":1}"##).unwrap();
         for bytes in [

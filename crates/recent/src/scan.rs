@@ -8,8 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use heliograph_protocol::{Event, EventId, Filter};
+use heliograph_protocol::{Event, EventId, Filter, TraceContext};
 use heliograph_store::{Budget, End, EventStore, Page, Scan, ScanCost, ScanRequest, StoreError};
+use heliograph_telemetry::trace::{Span, SpanKind, Value};
 
 use crate::{
     Shared,
@@ -28,6 +29,9 @@ const ARCHIVE_ROWS_MAX: usize = 128;
 /// Texts fetched from the archive at once.
 const FETCH_EVENTS_MAX: usize = 256;
 
+/// Spans of one read of a sampled question at most.
+const SPANS_MAX: u32 = 32;
+
 /// A running read of a [`Recent`](crate::Recent).
 ///
 /// It keeps its place by position, so nothing is missed or repeated while events come and go, and
@@ -43,6 +47,9 @@ pub struct RecentScan<S: EventStore> {
     /// What memory and fetches cost.
     cost: ScanCost,
     spent: Duration,
+    /// The span that asks, if the question is sampled, and how many are below it.
+    trace: Option<TraceContext>,
+    spans: u32,
 }
 
 /// Texts brought back, and whether the budget ended before the last.
@@ -63,12 +70,15 @@ impl<S: EventStore> RecentScan<S> {
             archive: None,
             cost: ScanCost::default(),
             spent: Duration::ZERO,
+            trace: None,
+            spans: 0,
         }
     }
 
     /// Looks at memory once, with the lock held for at most [`SLICE_ENTRIES`].
     fn look(&mut self, rows: usize) -> Slice {
         let began = Instant::now();
+        let span = self.span("recent");
         let left = self.left();
         let shared = Arc::clone(&self.shared);
         let state = shared.state.read();
@@ -100,7 +110,17 @@ impl<S: EventStore> RecentScan<S> {
         self.after = slice.after;
         self.cost.rows += slice.looked;
         self.spent += began.elapsed();
+        end_span(span, slice.looked);
         slice
+    }
+
+    /// A span for one look at a tier, if the question is sampled.
+    fn span(&mut self, tier: &'static str) -> Option<Span> {
+        let parent = self.trace.filter(|_| self.spans < SPANS_MAX)?;
+        self.spans += 1;
+        let mut span = Span::begin("page", SpanKind::Internal, parent);
+        span.set("tier", Value::Text(tier.to_owned()));
+        Some(span)
     }
 
     /// What is left of the budget.
@@ -171,6 +191,7 @@ impl<S: EventStore> RecentScan<S> {
             now,
             budget,
         };
+        let span = self.span("archive");
         let mut scan = self.shared.archive.scan(request);
         self.cost.archive = true;
         let (end, rows) = loop {
@@ -182,6 +203,7 @@ impl<S: EventStore> RecentScan<S> {
         };
         self.cost.rows += rows;
         self.spent += began.elapsed();
+        end_span(span, rows);
         Ok(end == End::Complete)
     }
 
@@ -224,10 +246,12 @@ impl<S: EventStore> RecentScan<S> {
     }
 
     async fn read_archive(&mut self, rows: usize) -> Result<Page, StoreError> {
+        let span = self.span("archive");
         let Some(archive) = &mut self.archive else {
             return Ok(self.page(Vec::new(), None));
         };
         let page = archive.next(rows.min(ARCHIVE_ROWS_MAX)).await?;
+        end_span(span, page.cost.rows);
         let cost = ScanCost {
             rows: self.cost.rows + page.cost.rows,
             archive: true,
@@ -236,7 +260,17 @@ impl<S: EventStore> RecentScan<S> {
     }
 }
 
+fn end_span(span: Option<Span>, rows: u64) {
+    if let Some(mut span) = span {
+        span.set("rows", Value::Int(i64::try_from(rows).unwrap_or(i64::MAX)));
+    }
+}
+
 impl<S: EventStore> Scan for RecentScan<S> {
+    fn trace(&mut self, parent: TraceContext) {
+        self.trace = Some(parent);
+    }
+
     async fn next(&mut self, rows: usize) -> Result<Page, StoreError> {
         let rows = rows.max(1);
         if self.archive.is_some() {

@@ -8,6 +8,7 @@
 //! Made for Linux: it counts on all of 127.0.0.0/8 being local and on `setpriv` (util-linux).
 
 pub mod cluster;
+pub mod collector;
 pub mod cql;
 mod directory;
 mod environment;
@@ -19,6 +20,7 @@ pub mod nats;
 pub mod network;
 pub mod process;
 mod program;
+pub mod prometheus;
 pub mod tools;
 pub mod wait;
 

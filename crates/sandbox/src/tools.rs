@@ -155,7 +155,11 @@ fn remove_foreign(jars: &Path) -> Result<(), Error> {
 }
 
 /// Runs `install` unless it is done, one process at a time.
-fn once(
+///
+/// # Errors
+///
+/// What `install` returns, or there is no directory to install to.
+pub(crate) fn once(
     tools: &Path,
     name: &str,
     installed: impl Fn() -> bool,
@@ -169,7 +173,12 @@ fn once(
     if installed() { Ok(()) } else { install() }
 }
 
-fn download(what: &str, command: impl Fn() -> Command) -> Result<(), Error> {
+/// Runs a download, again if it fails.
+///
+/// # Errors
+///
+/// As [`install::run`], the last time.
+pub(crate) fn download(what: &str, command: impl Fn() -> Command) -> Result<(), Error> {
     let mut tries = 1;
     loop {
         match install::run(what, &mut command()) {
@@ -179,7 +188,8 @@ fn download(what: &str, command: impl Fn() -> Command) -> Result<(), Error> {
     }
 }
 
-fn is_stamped(stamp: &Path, version: &str) -> bool {
+/// Whether a stamp names this version.
+pub(crate) fn is_stamped(stamp: &Path, version: &str) -> bool {
     fs::read_to_string(stamp).is_ok_and(|installed| installed.trim() == version)
 }
 

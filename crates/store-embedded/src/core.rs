@@ -23,6 +23,7 @@ use crate::{
     options::Options,
     overlay::SharedLevel,
     scan::{View, Viewable},
+    times::Times,
     vanish::{Vanishing, hiding},
 };
 
@@ -81,13 +82,12 @@ pub(crate) struct FlushState {
 pub(crate) struct Counters {
     pub(crate) groups: AtomicU64,
     pub(crate) events: AtomicU64,
-    pub(crate) fsync_micros: AtomicU64,
     pub(crate) flushes: AtomicU64,
-    pub(crate) flush_micros: AtomicU64,
     pub(crate) flush_failures: AtomicU64,
     pub(crate) rows_scanned: AtomicU64,
     pub(crate) log_bytes: AtomicU64,
     pub(crate) log_cut_bytes: AtomicU64,
+    pub(crate) times: Times,
 }
 
 impl Core {
@@ -146,13 +146,10 @@ impl Viewable for Core {
         &self.options.relay_urls
     }
 
-    fn count_rows(&self, rows: u64) {
+    fn count_slice(&self, rows: u64, took: Duration) {
         self.counters
             .rows_scanned
             .fetch_add(rows, Ordering::Relaxed);
+        self.counters.times.scan.observe(took.as_secs_f64());
     }
-}
-
-pub(crate) fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

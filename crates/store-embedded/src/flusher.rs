@@ -14,7 +14,7 @@ use heliograph_store::StoreError;
 use crate::{
     apply::write_level,
     codec::{TRAINING_EVENTS, train},
-    core::{Core, Frozen, micros},
+    core::{Core, Frozen},
     error::Fault,
     layout::meta,
     log::remove_segments,
@@ -127,9 +127,8 @@ fn flush(core: &Core) -> Result<(), Fault> {
         release_pages(core, frozen.segment);
     }
     core.counters.flushes.fetch_add(1, Ordering::Relaxed);
-    core.counters
-        .flush_micros
-        .fetch_add(micros(began.elapsed()), Ordering::Relaxed);
+    let took = began.elapsed().as_secs_f64();
+    core.counters.times.flush.observe(took);
     Ok(())
 }
 

@@ -34,6 +34,7 @@ mod store;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod times;
 mod tools;
 mod vanish;
 mod writer;
@@ -44,4 +45,5 @@ pub use reader::EmbeddedReader;
 pub use repair::Repaired;
 pub use scan::EmbeddedScan;
 pub use store::EmbeddedStore;
+pub use times::Times;
 pub use tools::{StoreInfo, StoreStats};

@@ -111,7 +111,7 @@ impl LogWriter {
         match log.begin(number) {
             Ok(file) => log.file = Some(file),
             Err(error) if is_full(&error) => {
-                tracing::warn!(%error, "no space left for the log, writes are refused until there is");
+                tracing::error!(%error, "no space left for the log, writes are refused until there is");
             }
             Err(error) => return Err(error),
         }

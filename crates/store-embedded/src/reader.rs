@@ -8,6 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use heliograph_policy::RelayUrls;
@@ -171,7 +172,7 @@ impl Viewable for LookCore {
         &self.relay_urls
     }
 
-    fn count_rows(&self, _rows: u64) {}
+    fn count_slice(&self, _rows: u64, _took: Duration) {}
 }
 
 impl LookCore {

@@ -39,8 +39,8 @@ pub(crate) struct View<'a> {
 pub(crate) trait Viewable: Send + Sync + std::fmt::Debug {
     fn view(&self) -> Result<View<'_>, Fault>;
     fn relay_urls(&self) -> &RelayUrls;
-    /// Counts index rows and events looked at.
-    fn count_rows(&self, rows: u64);
+    /// Counts a time slice: the index rows and events looked at, and how long it took.
+    fn count_slice(&self, rows: u64, took: Duration);
 }
 
 /// A running read.
@@ -207,8 +207,9 @@ impl ScanState {
             }
         }
         self.rows += clock.rows;
-        store.count_rows(clock.rows);
-        self.spent += began.elapsed();
+        let took = began.elapsed();
+        store.count_slice(clock.rows, took);
+        self.spent += took;
         Ok(self.end_page(page, rows))
     }
 

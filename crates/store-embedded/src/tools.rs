@@ -4,11 +4,11 @@ use std::{
     collections::BTreeMap,
     ops::Bound,
     sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
 };
 
 use heliograph_protocol::{EventId, Kind, Timestamp};
 use heliograph_store::StoreError;
+use rustix::fs::StatVfs;
 
 use crate::{
     apply::{remove_events, snapshot},
@@ -17,6 +17,7 @@ use crate::{
     log::total_bytes,
     scan::{View, Viewable},
     store::EmbeddedStore,
+    times::Times,
 };
 
 /// What a store holds.
@@ -49,8 +50,6 @@ pub struct StoreStats {
     pub groups: u64,
     /// Events in them, total.
     pub grouped_events: u64,
-    /// Time in fsync of the log, total.
-    pub fsync_time: Duration,
     /// Bytes of the newest log segment.
     pub log_bytes: u64,
     /// Bytes of the log's end that a crash had torn and that were cut off at open.
@@ -59,8 +58,6 @@ pub struct StoreStats {
     pub overlay_events: usize,
     /// Batches moved to the database, total.
     pub flushes: u64,
-    /// Time that took, total.
-    pub flush_time: Duration,
     /// Attempts that failed and were repeated, total.
     pub flush_failures: u64,
     /// Bytes of the database's map.
@@ -73,6 +70,10 @@ pub struct StoreStats {
     pub rows_scanned: u64,
     /// Authors who asked to vanish and of whose events, all hidden, some are still to be removed.
     pub vanishing: usize,
+    /// Bytes of the file system that the store may still take; 0 if the system doesn't say.
+    pub disk_free_bytes: u64,
+    /// Bytes of the file system in all.
+    pub disk_size_bytes: u64,
     /// Whether no more writes are taken.
     pub broken: bool,
 }
@@ -143,6 +144,12 @@ impl EmbeddedStore {
         Ok(self.handle.core.environment.compact()?)
     }
 
+    /// How long operations take.
+    #[must_use]
+    pub fn times(&self) -> Times {
+        self.handle.core.counters.times.clone()
+    }
+
     /// Figures for metrics.
     #[must_use]
     pub fn stats(&self) -> StoreStats {
@@ -158,21 +165,26 @@ impl EmbeddedStore {
             levels.active.read().len() + frozen
         };
         let usage = core.environment.usage().ok();
+        let disk = rustix::fs::statvfs(&core.options.dir).ok();
+        let disk_bytes = |blocks: fn(&StatVfs) -> u64| {
+            let bytes = |disk: &StatVfs| blocks(disk).saturating_mul(disk.f_frsize);
+            disk.as_ref().map_or(0, bytes)
+        };
         StoreStats {
             groups: get(&counters.groups),
             grouped_events: get(&counters.events),
-            fsync_time: Duration::from_micros(get(&counters.fsync_micros)),
             log_bytes: get(&counters.log_bytes),
             log_cut_bytes: get(&counters.log_cut_bytes),
             overlay_events,
             flushes: get(&counters.flushes),
-            flush_time: Duration::from_micros(get(&counters.flush_micros)),
             flush_failures: get(&counters.flush_failures),
             map_bytes: usage.map_or(0, |usage| usage.map_bytes),
             map_used_bytes: usage.map_or(0, |usage| usage.used_bytes),
             reads_queued: self.handle.pool.queued(),
             rows_scanned: get(&counters.rows_scanned),
             vanishing: core.vanishing.lock().len(),
+            disk_free_bytes: disk_bytes(|disk| disk.f_bavail),
+            disk_size_bytes: disk_bytes(|disk| disk.f_blocks),
             broken: core.is_broken(),
         }
     }

@@ -6,7 +6,7 @@ use std::{
     io,
     sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -16,7 +16,7 @@ use parking_lot::RwLock;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::{
-    core::{Core, Frozen, micros},
+    core::{Core, Frozen},
     error::Fault,
     log::{AppendError, LogWriter},
     lookup::{Snapshot, merge},
@@ -163,12 +163,12 @@ impl Writer {
             .iter()
             .map(|change| Arc::clone(&change.event))
             .collect();
+        let began = Instant::now();
         match self.log.append(&events) {
             Ok(fsync) => {
                 let counters = &self.core.counters;
-                counters
-                    .fsync_micros
-                    .fetch_add(micros(fsync), Ordering::Relaxed);
+                counters.times.fsync.observe(fsync.as_secs_f64());
+                counters.times.append.observe(began.elapsed().as_secs_f64());
                 counters.log_bytes.store(self.log.len(), Ordering::Relaxed);
                 Ok(())
             }

@@ -1,6 +1,9 @@
 //! The session: profiles, bounds, retries, counters. Every statement of the store goes through here.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use heliograph_store::StoreError;
 use rustls::ClientConfig;
@@ -227,7 +230,10 @@ impl Client {
             #[cfg(test)]
             self.stop.pass(op).await?;
             self.metrics.statement(op);
-            match send().await {
+            let began = Instant::now();
+            let sent = send().await;
+            self.metrics.took(op, began.elapsed());
+            match sent {
                 Ok(result) => return Ok(result),
                 Err(error) if tries < retries && passes(&error) => {
                     tries += 1;

@@ -3,16 +3,16 @@
 use std::{
     fmt,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
+use heliograph_telemetry::{Histogram, LATENCY, counters, histograms};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
     metrics::{
         counter::{ConstCounter, Counter},
-        family::Family,
         gauge::ConstGauge,
-        histogram::Histogram,
     },
     registry::Registry,
 };
@@ -29,6 +29,7 @@ pub struct Metrics {
 struct Inner {
     statements: Vec<Counter>,
     failures: Vec<Counter>,
+    seconds: Vec<Histogram>,
     retries: Counter,
     rows: Counter,
     batch_events: Histogram,
@@ -58,11 +59,20 @@ impl Metrics {
         let registry = registry.sub_registry_with_prefix("scylla");
         let driver = Arc::new(Driver::default());
         registry.register_collector(Box::new(Arc::clone(&driver)));
-        let statements = family(registry, "statements", "Statements sent, by sort");
-        let failures = family(
+        let sorts = || Op::ALL.iter().map(|op| [("statement", op.as_str())]);
+        let statements = counters(registry, "statements", "Statements sent, by sort", sorts());
+        let failures = counters(
             registry,
             "failed_statements",
             "Statements given up after all retries, by sort",
+            sorts(),
+        );
+        let seconds = histograms(
+            registry,
+            "statement_seconds",
+            "Time until the database answered a statement, each try by itself, by sort",
+            &LATENCY,
+            sorts(),
         );
         let mut counter = |name: &str, help: &str| {
             let counter = Counter::default();
@@ -72,6 +82,7 @@ impl Metrics {
         let inner = Inner {
             statements,
             failures,
+            seconds,
             retries: counter(
                 "repeated_statements",
                 "Statements tried again after a time-out or for lack of replicas, beyond the \
@@ -92,7 +103,7 @@ impl Metrics {
                 "Look-ups of an event that another one in flight answered",
             ),
             full_buckets: counter("full_buckets", "Buckets that this process found to be full"),
-            batch_events: Histogram::new([1.0, 4.0, 16.0, 64.0, 256.0, 1024.0]),
+            batch_events: Histogram::new(&[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0]),
             driver,
         };
         registry.register(
@@ -114,6 +125,11 @@ impl Metrics {
 
     pub(crate) fn statement(&self, op: Op) {
         self.inner.statements[op as usize].inc();
+    }
+
+    /// How long one try of a statement took, whatever came of it.
+    pub(crate) fn took(&self, op: Op, time: Duration) {
+        self.inner.seconds[op as usize].observe(time.as_secs_f64());
     }
 
     pub(crate) fn failure(&self, op: Op) {
@@ -185,16 +201,6 @@ impl Metrics {
     pub(crate) fn reads_shared(&self) -> u64 {
         self.inner.shared_reads.get()
     }
-}
-
-/// One counter for each sort of statement.
-fn family(registry: &mut Registry, name: &str, help: &str) -> Vec<Counter> {
-    let family = Family::<[(&'static str, &'static str); 1], Counter>::default();
-    registry.register(name, help, family.clone());
-    Op::ALL
-        .iter()
-        .map(|op| family.get_or_create(&[("statement", op.as_str())]).clone())
-        .collect()
 }
 
 impl fmt::Debug for Driver {

@@ -13,7 +13,7 @@ pub mod rules;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use heliograph_protocol::{Event, EventId, Filter, Outcome, Timestamp};
+use heliograph_protocol::{Event, EventId, Filter, Outcome, Timestamp, TraceContext};
 
 pub use guards::GuardSet;
 pub use memory::{MemoryScan, MemoryStore};
@@ -92,6 +92,11 @@ pub trait Scan: Send {
     ///
     /// [`StoreError`]: the scan is over and its answer incomplete.
     fn next(&mut self, rows: usize) -> impl Future<Output = Result<Page, StoreError>> + Send;
+
+    /// Belongs to a sampled question: what it reads from now on may be noted as spans below `parent`.
+    fn trace(&mut self, parent: TraceContext) {
+        let _unless_the_store_notes_it = parent;
+    }
 }
 
 /// Some matches, in order, continuing where the page before stopped.

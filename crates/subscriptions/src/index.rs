@@ -46,6 +46,7 @@ pub struct Index {
     present: Vec<(Space, KeyId)>,
     /// The keys of the list at hand.
     numbers: Vec<KeyId>,
+    candidates: usize,
 }
 
 /// Something nobody uses any more, and how many of its blocks of keys are done.
@@ -130,6 +131,18 @@ impl Index {
     pub fn matches_bitmap(&mut self, event: &Event, out: &mut RoaringBitmap) {
         self.gather(event);
         *out = self.found.take_bitmap();
+    }
+
+    /// Filters that were looked at for the last event.
+    #[must_use]
+    pub fn candidates(&self) -> usize {
+        self.candidates
+    }
+
+    /// Distinct filters, those that wait for a purge included.
+    #[must_use]
+    pub fn filter_count(&self) -> usize {
+        self.filters.len()
     }
 
     /// How much there is.
@@ -296,6 +309,7 @@ impl Index {
     /// Fills `found` with the slots that want `event`.
     fn gather(&mut self, event: &Event) {
         self.look_up(event);
+        self.candidates = 0;
         let scan = Scan {
             lists: &self.lists,
             filters: &self.filters,
@@ -306,6 +320,7 @@ impl Index {
             for group in self.keys.groups(*key) {
                 let class = self.classes.get(group.class);
                 if class.admits(event.kind()) {
+                    self.candidates += group.filters.len();
                     scan.group(group, class.remaining, &mut self.found);
                 }
             }

@@ -1,4 +1,4 @@
-//! `/metrics`, `/livez` and `/readyz`, on a thread and runtime of their own.
+//! `/metrics`, `/livez`, `/readyz` and pages in JSON, on a thread and runtime of their own.
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, thread, time::Duration};
 
@@ -20,7 +20,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::Health;
+use crate::{Health, Pages, Query};
 
 /// Connections at a time; more wait in the system's queue. Scrapers and probes need a handful.
 const CONNECTIONS_MAX: usize = 64;
@@ -33,6 +33,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 const OPENMETRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 /// The listener can't start.
@@ -63,6 +64,7 @@ pub struct AdminServer {
 struct State {
     registry: Registry,
     health: Health,
+    pages: Pages,
 }
 
 impl AdminServer {
@@ -72,6 +74,20 @@ impl AdminServer {
     ///
     /// [`AdminError`]; nothing runs then.
     pub fn start(addr: SocketAddr, registry: Registry, health: Health) -> Result<Self, AdminError> {
+        Self::start_with(addr, registry, health, Pages::default())
+    }
+
+    /// The same with pages beside those that every process has.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`]; nothing runs then.
+    pub fn start_with(
+        addr: SocketAddr,
+        registry: Registry,
+        health: Health,
+        pages: Pages,
+    ) -> Result<Self, AdminError> {
         let listen = |source| AdminError::Listen { addr, source };
         let listener = std::net::TcpListener::bind(addr).map_err(listen)?;
         listener.set_nonblocking(true).map_err(listen)?;
@@ -80,7 +96,11 @@ impl AdminServer {
             .enable_all()
             .build()?;
         let (stop, stopped) = oneshot::channel();
-        let state = Arc::new(State { registry, health });
+        let state = Arc::new(State {
+            registry,
+            health,
+            pages,
+        });
         let thread = thread::Builder::new()
             .name("admin".to_owned())
             .spawn(move || {
@@ -170,11 +190,22 @@ fn respond(request: &Request<Incoming>, state: &State) -> Response<Full<Bytes>> 
     match request.uri().path() {
         "/metrics" => metrics(&state.registry),
         "/livez" => health(state.health.live()),
+        // This listener starts last: the configuration was read, the store opened, the sockets bound.
+        "/startupz" => health(Ok(())),
         "/readyz" => health(state.health.ready()),
-        _ => plain(
-            StatusCode::NOT_FOUND,
-            "not found; try /metrics, /livez, /readyz\n",
-        ),
+        path => page(path, request.uri().query(), &state.pages),
+    }
+}
+
+fn page(path: &str, query: Option<&str>, pages: &Pages) -> Response<Full<Bytes>> {
+    match pages.answer(path, Query::new(query.unwrap_or_default())) {
+        Some(Ok(json)) => answer(StatusCode::OK, JSON, json),
+        Some(Err(why)) => plain(StatusCode::BAD_REQUEST, &format!("{why}\n")),
+        None => {
+            let others: String = pages.paths().map(|path| format!(", {path}")).collect();
+            let text = format!("not found; try /metrics, /startupz, /livez, /readyz{others}\n");
+            plain(StatusCode::NOT_FOUND, &text)
+        }
     }
 }
 

@@ -8,7 +8,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Lets something happen at most once per interval and counts what it held back.
+/// Log lines that were left out, of all places.
+static SUPPRESSED: AtomicU64 = AtomicU64::new(0);
+
+/// Log lines left out since the process started.
+pub(crate) fn suppressed() -> u64 {
+    SUPPRESSED.load(Ordering::Relaxed)
+}
+
+/// One more log line is left out.
+pub(crate) fn count_suppressed() {
+    SUPPRESSED.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Lets a log line happen at most once per interval and counts what it held back.
 #[derive(Debug)]
 pub struct RateLimit {
     interval: Duration,
@@ -54,6 +67,7 @@ impl RateLimit {
             return Some(self.suppressed.swap(0, Ordering::Relaxed));
         }
         self.suppressed.fetch_add(1, Ordering::Relaxed);
+        count_suppressed();
         None
     }
 }
@@ -93,5 +107,15 @@ mod tests {
         assert_eq!(at(10), Some(2));
         assert_eq!(at(19), None);
         assert_eq!(at(60), Some(1));
+    }
+
+    #[test]
+    fn what_is_held_back_is_counted_for_the_process() {
+        let limit = RateLimit::every(10);
+        let (now, before) = (Instant::now(), suppressed());
+        let passed = (0..100).filter(|_| limit.pass_at(now).is_some()).count();
+        assert_eq!(passed, 1);
+        // Other tests may count too.
+        assert!(suppressed() - before >= 99);
     }
 }

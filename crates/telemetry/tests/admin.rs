@@ -11,7 +11,8 @@ use std::{
 };
 
 use heliograph_telemetry::{
-    AdminError, AdminServer, BuildInfo, Health, register_process_metrics, registry,
+    AdminError, AdminServer, BuildInfo, ConfigHash, Health, ProcessFacts, register_process_metrics,
+    registry,
 };
 
 fn start(health: &Health) -> AdminServer {
@@ -20,7 +21,15 @@ fn start(health: &Health) -> AdminServer {
         version: "0",
         revision: "unknown",
     };
-    register_process_metrics(&mut registry, build, 1);
+    let facts = ProcessFacts {
+        build,
+        started_secs: 1,
+        cores: 1,
+        health: health.clone(),
+        config_hash: ConfigHash::default(),
+        certificates: Vec::new(),
+    };
+    register_process_metrics(&mut registry, facts);
     let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
     AdminServer::start(any_port, registry, health.clone()).expect("a free port")
 }

@@ -144,8 +144,8 @@ impl WebSocket {
     /// If the relay can't be reached or refuses.
     #[must_use]
     pub fn connect_with(address: SocketAddr, handshake: &Handshake) -> Self {
-        let stream = TcpStream::connect(address).expect("the relay listens");
-        Self::upgrade(stream, address, handshake)
+        Self::try_connect_with(address, handshake, PATIENCE)
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Connects with a receive buffer of about `bytes` in the kernel, so that a reader that stops
@@ -162,7 +162,8 @@ impl WebSocket {
             .set_recv_buffer_size(bytes)
             .expect("a size that the kernel takes");
         socket.connect(&address.into()).expect("the relay listens");
-        Self::upgrade(socket.into(), address, &Handshake::default())
+        Self::try_upgrade(socket.into(), address, &Handshake::default(), PATIENCE)
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Connects and upgrades, each step within `patience`.
@@ -171,14 +172,22 @@ impl WebSocket {
     ///
     /// What the network said, or what the relay answered instead of an upgrade.
     pub fn try_connect(address: SocketAddr, patience: Duration) -> Result<Self, String> {
-        let stream = TcpStream::connect_timeout(&address, patience);
-        let stream = stream.map_err(|error| format!("connect: {error}"))?;
-        Self::try_upgrade(stream, address, &Handshake::default(), patience)
+        Self::try_connect_with(address, &Handshake::default(), patience)
     }
 
-    fn upgrade(stream: TcpStream, address: SocketAddr, handshake: &Handshake) -> Self {
-        Self::try_upgrade(stream, address, handshake, PATIENCE)
-            .unwrap_or_else(|error| panic!("{error}"))
+    /// Connects and upgrades with this request, each step within `patience`.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_connect`](Self::try_connect).
+    pub fn try_connect_with(
+        address: SocketAddr,
+        handshake: &Handshake,
+        patience: Duration,
+    ) -> Result<Self, String> {
+        let stream = TcpStream::connect_timeout(&address, patience);
+        let stream = stream.map_err(|error| format!("connect: {error}"))?;
+        Self::try_upgrade(stream, address, handshake, patience)
     }
 
     fn try_upgrade(

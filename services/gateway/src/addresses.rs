@@ -1,6 +1,7 @@
 //! What one address may do over all its connections: counts, connect rate, bans.
 
 use std::{
+    fmt,
     net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -12,7 +13,7 @@ use heliograph_policy::TokenBucket;
 use hyper::{HeaderMap, header::HeaderName};
 use parking_lot::Mutex;
 
-use crate::{metrics::Refused, options::ConnectionLimits};
+use crate::options::ConnectionLimits;
 
 /// How long bad signatures are remembered.
 const MEMORY: Duration = Duration::from_mins(10);
@@ -34,6 +35,33 @@ impl AddressKey {
             }
         }
     }
+}
+
+/// As operators write it: a network for IPv6.
+impl fmt::Display for AddressKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            IpAddr::V4(address) => write!(f, "{address}"),
+            IpAddr::V6(prefix) => write!(f, "{prefix}/64"),
+        }
+    }
+}
+
+/// Why a connection isn't let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// As many are open as may be.
+    Full,
+    /// The process stops.
+    Draining,
+    /// As many of this address are open as may be.
+    PerIp,
+    /// The address connects too often.
+    Rate,
+    /// The address sent too many bad signatures.
+    Banned,
+    /// Operators banned the address.
+    Blocked,
 }
 
 /// What is known of one address.

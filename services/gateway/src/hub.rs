@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use hashbrown::HashSet;
 use heliograph_bus::{Deliver, Delivery, Eose, Place, Slot};
-use heliograph_protocol::{Event, EventId, Refusal, RelayMessage, SubscriptionId, event_head};
+use heliograph_protocol::{
+    Event, EventId, Refusal, RelayMessage, SubscriptionId, TraceContext, event_head,
+};
+use heliograph_telemetry::unix_micros;
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
@@ -44,7 +47,10 @@ enum State {
         fresh: Option<Box<Fresh>>,
     },
     /// Nothing goes out any more (R01-56).
-    Ended,
+    Ended {
+        /// Whether the client was told so, by CLOSED.
+        told: bool,
+    },
 }
 
 /// Events that were sent before they were announced.
@@ -83,15 +89,15 @@ impl Subscriber {
             }
             seats.note(event);
         }
-        let open = !matches!(*state, State::Ended);
+        let open = !matches!(*state, State::Ended { .. });
         if open {
-            self.outbox.event(&self.head, event);
+            self.outbox.stored(&self.head, event);
         }
         open
     }
 
     /// Sends EOSE, then what was held back, isn't in `sent`, isn't gone and isn't beaten by what was sent
-    /// (CL-3), and goes live.
+    /// (CL-3), and goes live; `false` if the subscription has ended meanwhile.
     ///
     /// # Errors
     ///
@@ -101,7 +107,7 @@ impl Subscriber {
         eose: Vec<u8>,
         end: Eose,
         sent: &mut HashSet<EventId>,
-    ) -> Result<(), Overrun> {
+    ) -> Result<bool, Overrun> {
         let mut state = self.state.lock();
         match &mut *state {
             State::Holding { events, seats, .. } => {
@@ -116,44 +122,51 @@ impl Subscriber {
                     // A question that was asked twice may have held an event twice.
                     if sent.insert(*event.id()) && !seats.beat(&event) {
                         seats.note(&event);
-                        self.outbox.event(&self.head, &event);
+                        // It waited for the stored part, so its time says nothing of the live way.
+                        self.outbox.stored(&self.head, &event);
                     }
                 }
                 let fresh = Fresh::new(end.fresh, std::mem::take(seats));
                 *state = State::Live { last, fresh };
-                Ok(())
+                Ok(true)
             }
             State::Overrun => {
-                *state = State::Ended;
+                *state = State::Ended { told: false };
                 Err(Overrun)
             }
-            State::Live { .. } | State::Ended => Ok(()),
+            State::Live { .. } => Ok(true),
+            State::Ended { .. } => Ok(false),
         }
     }
 
     /// From now on nothing goes out.
     pub(crate) fn end(&self) {
-        *self.state.lock() = State::Ended;
+        *self.state.lock() = State::Ended { told: false };
     }
 
     /// Whether nothing goes out any more.
     pub(crate) fn is_ended(&self) -> bool {
-        matches!(*self.state.lock(), State::Ended)
+        matches!(*self.state.lock(), State::Ended { .. })
+    }
+
+    /// Whether it ended with CLOSED that its matcher was the cause of.
+    pub(crate) fn was_failed(&self) -> bool {
+        matches!(*self.state.lock(), State::Ended { told: true })
     }
 
     /// Ends with CLOSED. Whether it was open.
     fn fail(&self, refusal: &Refusal) -> bool {
         let mut state = self.state.lock();
-        if matches!(*state, State::Ended) {
+        if matches!(*state, State::Ended { .. }) {
             return false;
         }
-        *state = State::Ended;
+        *state = State::Ended { told: true };
         self.outbox
             .text(RelayMessage::Closed(&self.id, refusal).encode());
         true
     }
 
-    fn live(&self, event: &Arc<Event>, place: Option<Place>) {
+    fn live(&self, event: &Arc<Event>, place: Option<Place>, followed: &mut Followed) {
         let mut state = self.state.lock();
         match &mut *state {
             State::Live { last, fresh } => {
@@ -164,7 +177,12 @@ impl Subscriber {
                     *last = place;
                 }
                 if fresh.as_mut().is_none_or(|fresh| fresh.is_new(event)) {
-                    self.outbox.event(&self.head, event);
+                    match followed.next() {
+                        None => self.outbox.live(&self.head, event),
+                        Some((trace, arrived)) => {
+                            self.outbox.live_traced(&self.head, event, trace, arrived);
+                        }
+                    }
                 }
                 if fresh.as_ref().is_some_and(|fresh| fresh.is_over()) {
                     *fresh = None;
@@ -178,7 +196,7 @@ impl Subscriber {
                     events.push((place, Arc::clone(event)));
                 }
             }
-            State::Overrun | State::Ended => {}
+            State::Overrun | State::Ended { .. } => {}
         }
     }
 }
@@ -198,6 +216,32 @@ impl Fresh {
 
     fn is_over(&self) -> bool {
         self.ids.is_empty() || Instant::now() >= self.until
+    }
+}
+
+/// Receivers of one event whose share of its way is in its trace.
+const FOLLOWED_MAX: u32 = 8;
+
+/// How many more deliveries of an event are followed: none, unless its trace is sampled.
+struct Followed {
+    left: u32,
+    /// The span that caused them, and when the event came here.
+    cause: Option<(TraceContext, u64)>,
+}
+
+impl Followed {
+    fn new(event: &Event) -> Self {
+        let cause = event.origin().trace();
+        Self {
+            left: FOLLOWED_MAX,
+            cause: cause.map(|trace| (trace, unix_micros())),
+        }
+    }
+
+    fn next(&mut self) -> Option<(TraceContext, u64)> {
+        let cause = self.cause?;
+        self.left = self.left.checked_sub(1)?;
+        Some(cause)
     }
 }
 
@@ -245,7 +289,7 @@ impl Hub {
         if let Some(Some(subscriber)) = slots.entries.get(slot.0 as usize)
             && subscriber.fail(refusal)
         {
-            self.metrics.req_closed(refusal.prefix).inc();
+            self.metrics.questions.closed(refusal.prefix).inc();
         }
     }
 
@@ -270,14 +314,16 @@ impl Deliver for Hub {
                 place,
                 slots: wanted,
             } => {
+                let mut followed = Followed::new(&event);
                 let slots = self.slots.read();
                 for slot in &wanted {
                     if let Some(Some(subscriber)) = slots.entries.get(slot.0 as usize) {
-                        subscriber.live(&event, place);
+                        subscriber.live(&event, place, &mut followed);
                     }
                 }
                 drop(slots);
-                self.metrics.deliveries.inc_by(wanted.len() as u64);
+                let deliveries = &self.metrics.traffic.deliveries;
+                deliveries.inc_by(wanted.len() as u64);
             }
             Delivery::Released(slot) => self.release(slot),
             Delivery::Ended(slot, refusal) => self.end(slot, &refusal),
@@ -286,202 +332,4 @@ impl Deliver for Hub {
 }
 
 #[cfg(test)]
-mod tests {
-    use heliograph_bus::CommitNumber;
-    use heliograph_protocol::{EoseHint, Kind, PublicKey, Signature, Timestamp};
-    use prometheus_client::registry::Registry;
-
-    use super::*;
-
-    /// One subscription of a gateway.
-    struct Bed {
-        hub: Hub,
-        slot: Slot,
-        subscriber: Arc<Subscriber>,
-        outbox: Arc<Outbox>,
-    }
-
-    impl Bed {
-        fn new() -> Self {
-            let hub = Hub::new(Arc::new(Metrics::register(&mut Registry::default())));
-            let outbox = Arc::new(Outbox::new(1 << 20, None));
-            let id = SubscriptionId::new("s");
-            let subscriber = Arc::new(Subscriber::new(&id, Arc::clone(&outbox)));
-            let slot = hub.allot(Arc::clone(&subscriber));
-            Self {
-                hub,
-                slot,
-                subscriber,
-                outbox,
-            }
-        }
-
-        fn live(&self, event: &Arc<Event>, number: u64, index: u32) {
-            let number = CommitNumber(number);
-            self.hub.deliver(Delivery::Event {
-                event: Arc::clone(event),
-                place: Some(Place { number, index }),
-                slots: vec![self.slot],
-            });
-        }
-
-        fn go_live(&self, applied: u64, fresh: &[&Arc<Event>], sent: &[&Arc<Event>]) {
-            self.go_live_without(&[], applied, fresh, sent);
-        }
-
-        fn go_live_without(
-            &self,
-            gone: &[&Arc<Event>],
-            applied: u64,
-            fresh: &[&Arc<Event>],
-            sent: &[&Arc<Event>],
-        ) {
-            let ids = |events: &[&Arc<Event>]| events.iter().map(|event| *event.id()).collect();
-            let eose = Eose {
-                hint: EoseHint::None,
-                applied: CommitNumber(applied),
-                fresh: ids(fresh),
-                gone: ids(gone),
-            };
-            let mut sent = sent.iter().map(|event| *event.id()).collect();
-            let gone_live = self.subscriber.go_live(b"EOSE".to_vec(), eose, &mut sent);
-            assert_eq!(gone_live, Ok(()));
-        }
-
-        /// The marks of what was sent since the last call, in order.
-        #[track_caller]
-        fn check(&self, expected: &str) {
-            let mut out = Vec::new();
-            self.outbox.take(&mut out, usize::MAX);
-            let text = String::from_utf8_lossy(&out).into_owned();
-            let marks = ["EOSE", "CLOSED", "note-a", "note-b", "note-c"];
-            let mut found: Vec<_> = marks
-                .iter()
-                .flat_map(|mark| text.match_indices(mark))
-                .collect();
-            found.sort_unstable();
-            let found: Vec<_> = found.into_iter().map(|(_, mark)| mark).collect();
-            assert_eq!(found.join(" "), expected);
-        }
-    }
-
-    fn note(content: &str) -> Arc<Event> {
-        event(1, 1, content)
-    }
-
-    /// A version of a profile.
-    fn profile(created_at: u64, content: &str) -> Arc<Event> {
-        event(0, created_at, content)
-    }
-
-    fn event(kind: u16, created_at: u64, content: &str) -> Arc<Event> {
-        let tags: [Vec<&str>; 0] = [];
-        let sign = |_: &_| Signature::new([0; 64]);
-        let key = PublicKey::new([1; 32]);
-        let (at, kind) = (Timestamp::from_secs(created_at), Kind::new(kind));
-        Arc::new(Event::build(key, at, kind, &tags, content, sign))
-    }
-
-    fn notes() -> [Arc<Event>; 3] {
-        ["note-a", "note-b", "note-c"].map(note)
-    }
-
-    #[test]
-    fn what_was_held_back_and_is_stored_goes_out_once() {
-        let bed = Bed::new();
-        let [a, b, _] = notes();
-        bed.live(&a, 1, 0);
-        bed.live(&b, 1, 1);
-        // The question was asked again, and the other matcher delivered the same.
-        bed.live(&b, 1, 1);
-        bed.check("");
-        bed.go_live(1, &[], &[&a]);
-        bed.check("EOSE note-b");
-    }
-
-    /// It was deleted before the question was asked, and came live at a matcher that was behind.
-    #[test]
-    fn what_was_held_back_and_is_gone_does_not_come_live() {
-        let bed = Bed::new();
-        let [gone, beyond_the_limit, later] = notes();
-        bed.live(&gone, 3, 0);
-        bed.live(&beyond_the_limit, 4, 1);
-        bed.go_live_without(&[&gone], 4, &[], &[]);
-        bed.live(&gone, 3, 0);
-        bed.live(&later, 5, 0);
-        bed.check("EOSE note-b note-c");
-    }
-
-    #[test]
-    fn a_place_that_was_delivered_is_not_delivered_by_another_matcher() {
-        let bed = Bed::new();
-        let [a, b, c] = notes();
-        bed.go_live(4, &[], &[]);
-        bed.live(&a, 4, 3);
-        bed.check("EOSE");
-        bed.live(&a, 5, 1);
-        bed.live(&a, 5, 1);
-        bed.live(&b, 5, 0);
-        bed.live(&c, 5, 2);
-        bed.check("note-a note-c");
-    }
-
-    #[test]
-    fn what_was_held_back_counts_as_delivered() {
-        let bed = Bed::new();
-        let [a, b, _] = notes();
-        bed.live(&a, 6, 0);
-        bed.go_live(5, &[], &[]);
-        bed.live(&a, 6, 0);
-        bed.live(&b, 6, 1);
-        bed.check("EOSE note-a note-b");
-    }
-
-    #[test]
-    fn a_fresh_event_of_the_stored_part_is_dropped_when_it_is_announced() {
-        let bed = Bed::new();
-        let [a, b, _] = notes();
-        bed.go_live(5, &[&a], &[&a]);
-        bed.live(&b, 6, 0);
-        bed.live(&a, 7, 0);
-        bed.check("EOSE note-b");
-    }
-
-    #[test]
-    fn a_version_that_the_stored_part_has_superseded_is_not_sent_after_it() {
-        let bed = Bed::new();
-        let (old, new) = (profile(1, "note-a"), profile(2, "note-b"));
-        let newest = profile(3, "note-c");
-        bed.live(&old, 1, 0);
-        bed.live(&new, 1, 1);
-        assert!(bed.subscriber.stored(&new));
-        bed.live(&newest, 1, 2);
-        bed.go_live(1, &[], &[&new]);
-        bed.check("note-b EOSE note-c");
-    }
-
-    #[test]
-    fn a_version_that_a_fresh_event_beats_is_not_sent_after_it() {
-        let bed = Bed::new();
-        let (old, new) = (profile(1, "note-a"), profile(2, "note-b"));
-        assert!(bed.subscriber.stored(&new));
-        bed.go_live(5, &[&new], &[&new]);
-        bed.live(&old, 6, 0);
-        bed.live(&new, 6, 1);
-        bed.live(&profile(3, "note-c"), 7, 0);
-        bed.check("note-b EOSE note-c");
-    }
-
-    #[test]
-    fn a_subscription_that_its_matcher_lost_is_closed_once() {
-        let bed = Bed::new();
-        let [a, ..] = notes();
-        bed.go_live(5, &[], &[]);
-        let refusal = Refusal::error("lost");
-        bed.hub.deliver(Delivery::Ended(bed.slot, refusal.clone()));
-        bed.hub.deliver(Delivery::Ended(bed.slot, refusal));
-        bed.live(&a, 6, 0);
-        bed.check("EOSE CLOSED");
-        assert!(bed.subscriber.is_ended());
-    }
-}
+mod tests;

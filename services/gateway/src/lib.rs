@@ -7,19 +7,23 @@
 mod addresses;
 mod http;
 mod hub;
+mod kinds;
 mod metrics;
 mod options;
 mod outbox;
 mod pipeline;
+mod received;
 mod seats;
 mod server;
 mod session;
 mod stream;
+mod tally;
+mod tops;
 mod verified;
 mod websocket;
 
 pub use hub::Hub;
-pub use metrics::Metrics;
+pub use metrics::{Durability, Metrics};
 pub use options::{ConnectionLimits, Info, Options, Rate};
 pub use pipeline::{Known, Lookup};
 pub use server::{Clock, Gateway, attend, run};

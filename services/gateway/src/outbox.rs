@@ -14,13 +14,19 @@ use std::{
 };
 
 use futures_util::task::AtomicWaker;
-use heliograph_protocol::Event;
+use heliograph_protocol::{Event, TraceContext};
+use heliograph_telemetry::trace::{Span, SpanKind};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::websocket::{
-    Frame, PING, PONG, RSV1, TEXT,
-    deflate::{Bodies, STORED_BLOCK_BYTES, stored_block},
+use crate::{
+    metrics::{Frames, Traffic},
+    received::wall_clock,
+    tally::Tally,
+    websocket::{
+        Frame, PING, PONG, RSV1, TEXT,
+        deflate::{Bodies, STORED_BLOCK_BYTES, stored_block},
+    },
 };
 
 /// Bytes that a queued frame costs beside its payload.
@@ -32,11 +38,28 @@ enum Waiting {
     /// A text message.
     Text(Vec<u8>),
     /// `["EVENT",<id>,` + event + `]`: both parts are shared.
-    Event { head: Arc<[u8]>, event: Arc<Event> },
+    Event {
+        head: Arc<[u8]>,
+        event: Arc<Event>,
+        /// Whether it was sent to a live subscription, and not as a part of an answer.
+        live: bool,
+    },
+    /// A live event whose way is followed to here.
+    Traced(Box<Traced>),
     /// A ping, or a pong with its payload.
     Control { opcode: u8, payload: Vec<u8> },
     /// The last frame.
     Close { code: u16, reason: &'static str },
+}
+
+/// A live event of a sampled trace.
+#[derive(Debug)]
+struct Traced {
+    head: Arc<[u8]>,
+    event: Arc<Event>,
+    trace: TraceContext,
+    /// When it came to this gateway, in microseconds since 1970.
+    arrived: u64,
 }
 
 impl Waiting {
@@ -44,10 +67,60 @@ impl Waiting {
         FRAME_COST_BYTES
             + match self {
                 Self::Text(text) => text.len(),
-                Self::Event { head, event } => head.len() + event.json().len(),
+                Self::Event { head, event, .. } => head.len() + event.json().len(),
+                Self::Traced(traced) => traced.head.len() + traced.event.json().len(),
                 Self::Control { payload, .. } => payload.len(),
                 Self::Close { .. } => 0,
             }
+    }
+}
+
+/// What was moved out to be written.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    /// How many frames.
+    pub(crate) count: u64,
+    /// Bytes that had waited, these and those that still do.
+    pub(crate) queued_bytes: usize,
+    /// The clock when the first live event was taken, in microseconds since 1970.
+    now: Option<u64>,
+    frames: Frames,
+    live: Tally,
+    /// Live events of sampled traces: since when they were on their way, and the span of the last part of it.
+    traced: Vec<(u64, Span)>,
+}
+
+impl Taken {
+    /// Notes how long a live event was on its way.
+    fn note(&mut self, event: &Event, clock: &impl Fn() -> u64) {
+        if let Some(micros) = self.micros_since_received(event, clock) {
+            self.live.note(micros);
+        }
+    }
+
+    fn note_traced(&mut self, traced: &Traced, clock: &impl Fn() -> u64) {
+        let micros = self.micros_since_received(&traced.event, clock);
+        let arrived = wall_clock(traced.arrived);
+        let mut span = Span::begin_at("deliver", SpanKind::Client, traced.trace, arrived);
+        span.set("bytes", traced.event.json().len());
+        self.traced.push((micros.unwrap_or(0), span));
+    }
+
+    /// 0 if another machine's clock is ahead.
+    fn micros_since_received(&mut self, event: &Event, clock: &impl Fn() -> u64) -> Option<u64> {
+        let received = event.origin().received_micros()?;
+        let now = *self.now.get_or_insert_with(clock);
+        Some(now.saturating_sub(received))
+    }
+
+    /// Counts it, once it was handed to the kernel.
+    pub(crate) fn count(self, traffic: &Traffic) {
+        traffic.frames.inc_by(self.count);
+        traffic.sent(self.frames);
+        traffic.delivery_seconds.add(&self.live);
+        for (micros, span) in self.traced {
+            traffic.delivery_seconds.add_traced(micros, span.context());
+        }
     }
 }
 
@@ -119,12 +192,39 @@ impl Outbox {
         self.push(Waiting::Text(message));
     }
 
-    /// Queues an event for a subscription.
-    pub(crate) fn event(&self, head: &Arc<[u8]>, event: &Arc<Event>) {
+    /// Queues an event of an answer.
+    pub(crate) fn stored(&self, head: &Arc<[u8]>, event: &Arc<Event>) {
         self.push(Waiting::Event {
             head: Arc::clone(head),
             event: Arc::clone(event),
+            live: false,
         });
+    }
+
+    /// Queues an event for a live subscription.
+    pub(crate) fn live(&self, head: &Arc<[u8]>, event: &Arc<Event>) {
+        self.push(Waiting::Event {
+            head: Arc::clone(head),
+            event: Arc::clone(event),
+            live: true,
+        });
+    }
+
+    /// Queues an event for a live subscription, whose way is followed from `arrived` on, in microseconds
+    /// since 1970.
+    pub(crate) fn live_traced(
+        &self,
+        head: &Arc<[u8]>,
+        event: &Arc<Event>,
+        trace: TraceContext,
+        arrived: u64,
+    ) {
+        self.push(Waiting::Traced(Box::new(Traced {
+            head: Arc::clone(head),
+            event: Arc::clone(event),
+            trace,
+            arrived,
+        })));
     }
 
     /// Queues a ping.
@@ -222,49 +322,85 @@ impl Outbox {
         }
     }
 
-    /// Moves waiting frames into `out` until it holds `bytes_max`; returns how many were moved.
-    pub(crate) fn take(&self, out: &mut Vec<u8>, bytes_max: usize) -> usize {
-        let mut taken = 0;
+    /// Moves waiting frames into `out` until it holds `bytes_max`. `clock` tells the time in microseconds
+    /// since 1970; it is asked once, if live events are among them.
+    pub(crate) fn take(
+        &self,
+        out: &mut Vec<u8>,
+        bytes_max: usize,
+        clock: impl Fn() -> u64,
+    ) -> Taken {
+        let mut taken = Taken::default();
         let mut queue = self.queue.lock();
+        taken.queued_bytes = queue.bytes;
         while out.len() < bytes_max
             && let Some(frame) = queue.frames.pop_front()
         {
             queue.bytes -= frame.bytes();
-            encode(&frame, self.bodies.as_deref(), out);
-            taken += 1;
+            encode(&frame, self.bodies.as_deref(), out, &mut taken.frames);
+            match &frame {
+                Waiting::Event {
+                    event, live: true, ..
+                } => taken.note(event, &clock),
+                Waiting::Traced(traced) => taken.note_traced(traced, &clock),
+                _ => {}
+            }
+            taken.count += 1;
         }
         if queue.frames.is_empty() && queue.frames.capacity() > 16 {
             queue.frames = VecDeque::new();
         }
         let room = queue.bytes <= self.bytes_max;
         drop(queue);
-        if taken > 0 && room {
+        if taken.count > 0 && room {
             self.room.notify_waiters();
         }
         taken
     }
 }
 
-fn encode(frame: &Waiting, bodies: Option<&Bodies>, out: &mut Vec<u8>) {
+fn encode(frame: &Waiting, bodies: Option<&Bodies>, out: &mut Vec<u8>, frames: &mut Frames) {
+    let start = out.len();
     match frame {
-        Waiting::Text(text) => Frame::whole(TEXT, text, out),
-        Waiting::Event { head, event } => {
-            let json = event.json();
-            if let Some(body) = bodies.and_then(|bodies| bodies.get(event)) {
-                let length = STORED_BLOCK_BYTES + head.len() + body.len();
-                Frame::header(TEXT | RSV1, length, out);
-                stored_block(head, out);
-                out.extend_from_slice(&body);
-                return;
-            }
-            Frame::header(TEXT, head.len() + json.len() + 1, out);
-            out.extend_from_slice(head);
-            out.extend_from_slice(json);
-            out.push(b']');
+        Waiting::Text(text) => {
+            Frame::whole(TEXT, text, out);
+            frames.payload += text.len() as u64;
+        }
+        Waiting::Event { head, event, .. } => {
+            return encode_event(head, event, bodies, out, frames);
+        }
+        Waiting::Traced(traced) => {
+            return encode_event(&traced.head, &traced.event, bodies, out, frames);
         }
         Waiting::Control { opcode, payload } => Frame::whole(*opcode, payload, out),
         Waiting::Close { code, reason } => Frame::close(*code, reason, out),
     }
+    frames.plain += (out.len() - start) as u64;
+}
+
+fn encode_event(
+    head: &[u8],
+    event: &Event,
+    bodies: Option<&Bodies>,
+    out: &mut Vec<u8>,
+    frames: &mut Frames,
+) {
+    let (start, json) = (out.len(), event.json());
+    let payload = head.len() + json.len() + 1;
+    frames.payload += payload as u64;
+    if let Some(body) = bodies.and_then(|bodies| bodies.get(event)) {
+        let length = STORED_BLOCK_BYTES + head.len() + body.len();
+        Frame::header(TEXT | RSV1, length, out);
+        stored_block(head, out);
+        out.extend_from_slice(&body);
+        frames.compressed += (out.len() - start) as u64;
+        return;
+    }
+    Frame::header(TEXT, payload, out);
+    out.extend_from_slice(head);
+    out.extend_from_slice(json);
+    out.push(b']');
+    frames.plain += (out.len() - start) as u64;
 }
 
 #[cfg(test)]
@@ -279,7 +415,7 @@ mod tests {
         outbox.text(vec![b'b'; 100]);
         assert!(outbox.is_overflowed());
         let mut out = Vec::new();
-        assert_eq!(outbox.take(&mut out, 1_000), 1);
+        assert_eq!(outbox.take(&mut out, 1_000, || 0).count, 1);
         assert_eq!(out.len(), 102);
     }
 
@@ -290,7 +426,7 @@ mod tests {
         outbox.close(1001, "bye");
         outbox.text(b"two".to_vec());
         let mut out = Vec::new();
-        assert_eq!(outbox.take(&mut out, 1_000), 2);
+        assert_eq!(outbox.take(&mut out, 1_000, || 0).count, 2);
         assert!(out.ends_with(b"bye"));
     }
 
@@ -301,7 +437,7 @@ mod tests {
         outbox.text(vec![0; 3_000]);
         outbox.cut(1008, "too slow");
         let mut out = Vec::new();
-        assert_eq!(outbox.take(&mut out, 1_000), 1);
+        assert_eq!(outbox.take(&mut out, 1_000, || 0).count, 1);
         assert_eq!(out[0], 0x88);
     }
 }

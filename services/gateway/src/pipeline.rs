@@ -4,11 +4,18 @@
 use std::{sync::Arc, time::Instant};
 
 use heliograph_bus::{Bus, BusError, CommitNumber};
-use heliograph_policy::{Reader, admit_event, vanish_in_force};
-use heliograph_protocol::{Event, EventId, Outcome, Refusal, Timestamp};
+use heliograph_policy::{Reader, admit_event, exceeded_limit, vanish_in_force};
+use heliograph_protocol::{Event, EventId, Origin, Outcome, Prefix, Refusal, Timestamp};
+use heliograph_telemetry::trace::SpanKind;
 use heliograph_verify::{Verdict, VerifyError};
 
-use crate::{options::Options, server::Gateway, verified::Verified};
+use crate::{
+    metrics::{EventResult, Limit, RateLimit},
+    options::Options,
+    received::Asked,
+    server::Gateway,
+    verified::Verified,
+};
 
 /// Looks an event's id up among those that are stored: it may miss some, never invent one.
 pub type Lookup = Arc<dyn Fn(&Event) -> bool + Send + Sync>;
@@ -55,6 +62,8 @@ pub(crate) struct Accepted {
     pub(crate) message: &'static str,
     /// What a later REQ on this connection has to see (R01-57).
     pub(crate) commit: CommitNumber,
+    /// The same for those who count.
+    pub(crate) result: EventResult,
 }
 
 /// An event that wasn't taken.
@@ -90,34 +99,56 @@ pub(crate) async fn publish<B: Bus>(
     options: &Options,
     event: Arc<Event>,
     reader: &Reader,
-    now: Timestamp,
-    received: Instant,
+    asked: &Asked,
 ) -> Result<Accepted, Refused> {
+    let now = asked.received.now();
     if (gateway.known.recent)(&event) && !event.is_expired(now) {
         if !vanish_in_force(&event, &options.urls) {
             options.control().load().check_bans(&event, reader)?;
         }
         return Ok(duplicate(gateway));
     }
-    admit_event(&event, &options.events, &options.urls, reader, now)?;
-    if verify_unknown(gateway, &event).await? == Verdict::Known {
+    admit(gateway, options, &event, reader, now)?;
+    let verifying = asked.part("verify", SpanKind::Internal);
+    let verdict = verify_unknown(gateway, &event).await;
+    drop(verifying);
+    if verdict? == Verdict::Known {
         return Ok(duplicate(gateway));
     }
-    let accepted = store(gateway, options, event).await?;
-    gateway
-        .metrics
-        .publish_ok_seconds
-        .observe(received.elapsed().as_secs_f64());
+    let accepted = store(gateway, options, Arc::clone(&event), asked).await?;
+    if accepted.result != EventResult::Duplicate {
+        gateway.metrics.tops.accepted(&event, Instant::now());
+    }
     Ok(accepted)
+}
+
+/// Says whether policy lets the event in, and counts the bound that it exceeds if not.
+fn admit<B: Bus>(
+    gateway: &Gateway<B>,
+    options: &Options,
+    event: &Event,
+    reader: &Reader,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    let limits = &options.events;
+    let admitted = admit_event(event, limits, &options.urls, reader, now);
+    if let Err(refusal) = &admitted
+        && matches!(refusal.prefix, Prefix::Invalid | Prefix::Pow)
+        && let Some(limit) = exceeded_limit(event, limits, now)
+    {
+        gateway.metrics.limits.bound(Limit::Event(limit)).inc();
+    }
+    admitted
 }
 
 /// The answer for an event that is stored. Its id was recomputed, so the stored one is this one.
 fn duplicate<B: Bus>(gateway: &Gateway<B>) -> Accepted {
-    gateway.metrics.duplicates_early.inc();
+    gateway.metrics.events.duplicates_early.inc();
     let message = Outcome::Duplicate.answer().unwrap_or_default();
     Accepted {
         message,
         commit: CommitNumber::default(),
+        result: EventResult::Duplicate,
     }
 }
 
@@ -137,7 +168,7 @@ async fn verify_unknown<B: Bus>(
         .as_ref()
         .is_some_and(|verified| verified.holds(event))
     {
-        gateway.metrics.verifications_spared.inc();
+        gateway.metrics.events.verifications_spared.inc();
         return Ok(Verdict::Valid);
     }
     let (lookup, looked_up) = (
@@ -145,7 +176,9 @@ async fn verify_unknown<B: Bus>(
         Arc::clone(event),
     );
     let known = move |_id: &EventId| lookup(&looked_up);
-    let verdict = gateway.verifier.check(Arc::clone(event), known).await?;
+    let begun = Instant::now();
+    let checked = gateway.verifier.check(Arc::clone(event), known).await;
+    let verdict = judged(gateway, begun, checked)?;
     if let Some(verified) = verified {
         verified.note(event);
     }
@@ -160,7 +193,29 @@ pub(crate) async fn verify<B: Bus>(
     gateway: &Gateway<B>,
     event: &Arc<Event>,
 ) -> Result<(), Refused> {
-    gateway.verifier.verify(event).await.map_err(Refused::from)
+    let begun = Instant::now();
+    let checked = gateway.verifier.verify(event).await;
+    judged(gateway, begun, checked).map_err(Refused::from)
+}
+
+/// Counts what the pool said.
+fn judged<B: Bus, T>(
+    gateway: &Gateway<B>,
+    begun: Instant,
+    checked: Result<T, VerifyError>,
+) -> Result<T, VerifyError> {
+    let metrics = &gateway.metrics;
+    match checked {
+        Err(VerifyError::Busy) => {
+            metrics.limits.rate(RateLimit::VerifyQueue).inc();
+        }
+        Err(VerifyError::Stopped) => {}
+        Ok(_) | Err(VerifyError::BadSignature | VerifyError::BadKey) => {
+            let seconds = begun.elapsed().as_secs_f64();
+            metrics.events.verify_seconds.observe(seconds);
+        }
+    }
+    checked
 }
 
 /// Hands the event to the bus and waits for the receipt.
@@ -168,8 +223,18 @@ async fn store<B: Bus>(
     gateway: &Gateway<B>,
     options: &Options,
     event: Arc<Event>,
+    asked: &Asked,
 ) -> Result<Accepted, Refusal> {
     let patience = options.limits.receipt_timeout;
+    let publishing = asked.part("publish", SpanKind::Producer);
+    let event = match &publishing {
+        None => event,
+        // What follows on other machines is caused by this span.
+        Some(span) => {
+            let origin = Origin::new(asked.received.unix_micros, Some(span.context()));
+            Arc::new(Event::clone(&event).with_origin(origin))
+        }
+    };
     if event.kind().is_ephemeral() {
         tokio::time::timeout(patience, gateway.bus.publish_ephemeral(event))
             .await
@@ -177,16 +242,23 @@ async fn store<B: Bus>(
         return Ok(Accepted {
             message: "",
             commit: CommitNumber::default(),
+            result: EventResult::Ephemeral,
         });
     }
     let publish = gateway.bus.publish(event);
     let receipt = tokio::time::timeout(patience, publish)
         .await
         .map_err(|_elapsed| BusError::TimedOut)??;
+    drop(publishing);
+    let result = match receipt.outcome {
+        Outcome::Duplicate => EventResult::Duplicate,
+        _ => EventResult::Stored,
+    };
     // The number of an event that JetStream alone has taken so far ("quorum") is not known yet.
     let message = receipt.outcome.answer()?;
     Ok(Accepted {
         message,
         commit: receipt.commit,
+        result,
     })
 }

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -15,6 +15,7 @@ use bytes::Bytes;
 use heliograph_bus::{Bus, ConnectionId};
 use heliograph_lifecycle::{Phase, Shutdown, Tasks};
 use heliograph_protocol::Timestamp;
+use heliograph_telemetry::unix_micros;
 use heliograph_verify::Verifier;
 use hyper::{
     Request, Response, StatusCode,
@@ -32,10 +33,11 @@ use tokio::{
 
 use crate::{
     Hub, Metrics, Options, Stream,
-    addresses::{Addresses, Admitted, client_address},
+    addresses::{AddressKey, Addresses, Admitted, Refused, client_address},
     http::{self, Body},
-    metrics::Refused,
+    metrics::{BannedBy, Limit, RateLimit},
     pipeline::Known,
+    received::Received,
     session::{self, Opened},
     websocket::{
         Handshake,
@@ -93,6 +95,7 @@ impl<B: Bus> Gateway<B> {
         shutdown: Shutdown,
         tasks: Tasks,
     ) -> Arc<Self> {
+        show_limits(&metrics, &options);
         Arc::new(Self {
             bus,
             options: ArcSwap::from_pointee(options),
@@ -115,21 +118,48 @@ impl<B: Bus> Gateway<B> {
         self.clock.get_or_init(|| clock);
     }
 
-    pub(crate) fn now(&self) -> Timestamp {
-        self.clock
-            .get()
-            .map_or_else(Timestamp::now, |clock| clock())
+    /// The wall clock, in microseconds since 1970.
+    pub(crate) fn unix_micros(&self) -> u64 {
+        let clock = self.clock.get();
+        clock.map_or_else(unix_micros, |clock| clock().as_secs() * 1_000_000)
+    }
+
+    /// Marks something as read now.
+    pub(crate) fn received(&self) -> Received {
+        Received {
+            at: Instant::now(),
+            unix_micros: self.unix_micros(),
+        }
     }
 
     /// Replaces the options; open sessions follow with their next message.
     pub fn reload(&self, options: Options) {
+        show_limits(&self.metrics, &options);
         self.options.store(Arc::new(options));
+    }
+
+    /// Whether there is no room for another connection.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let open = usize::try_from(self.metrics.connections.open.get()).unwrap_or(0);
+        open >= self.options.load().limits.connections_max
+    }
+
+    /// How many events wait for a check of their signature.
+    #[must_use]
+    pub fn checks_waiting(&self) -> usize {
+        self.verifier.queue_len()
     }
 
     /// Lets every session look whether its address is banned now, also those that are idle.
     pub fn networks_changed(&self) {
         self.networks.send_replace(());
     }
+}
+
+fn show_limits(metrics: &Metrics, options: &Options) {
+    let max = i64::try_from(options.limits.connections_max).unwrap_or(i64::MAX);
+    metrics.connections.max.set(max);
 }
 
 /// Accepts connections until shutdown goes past accepting.
@@ -157,25 +187,33 @@ fn accept<B: Bus>(gateway: &Arc<Gateway<B>>, stream: TcpStream, peer: SocketAddr
     }
     let gateway = Arc::clone(gateway);
     let tasks = gateway.tasks.clone();
-    tasks.spawn("http", serve(gateway, stream, peer.ip()));
+    tasks.spawn("http", serve(gateway, stream, peer.ip(), Instant::now()));
 }
 
-async fn serve<B: Bus>(gateway: Arc<Gateway<B>>, stream: TcpStream, peer: IpAddr) {
+async fn serve<B: Bus>(
+    gateway: Arc<Gateway<B>>,
+    stream: TcpStream,
+    peer: IpAddr,
+    accepted: Instant,
+) {
     let options = gateway.options.load_full();
     let is_proxy = options
         .trusted_proxies
         .iter()
         .any(|network| network.contains(peer));
-    let now = Instant::now();
-    let requesting = gateway.addresses.request(peer, &options.limits, now);
+    let requesting = gateway.addresses.request(peer, &options.limits, accepted);
     if requesting.is_none() && !is_proxy {
-        gateway.metrics.refused(Refused::PerIp).inc();
+        count_refused(&gateway.metrics, peer, Refused::PerIp);
         return;
     }
     let service = {
         let gateway = Arc::clone(&gateway);
+        let first = AtomicBool::new(true);
         service_fn(move |request| {
-            let response = respond(&gateway, request, peer);
+            // Nobody knows when a later request of a connection was begun.
+            let is_first = first.swap(false, Ordering::Relaxed);
+            let begun = if is_first { accepted } else { Instant::now() };
+            let response = respond(&gateway, request, peer, begun);
             async move { Ok::<_, Infallible>(response) }
         })
     };
@@ -204,6 +242,7 @@ fn respond<B: Bus>(
     gateway: &Arc<Gateway<B>>,
     mut request: Request<Incoming>,
     peer: IpAddr,
+    begun: Instant,
 ) -> Response<Body> {
     let options = gateway.options.load();
     if !options
@@ -235,9 +274,11 @@ fn respond<B: Bus>(
                     let agreed = offered.flatten();
                     let upgrade = hyper::upgrade::on(&mut request);
                     start_session(gateway, upgrade, client, admitted, agreed.is_some());
+                    let handshake_seconds = &gateway.metrics.connections.handshake_seconds;
+                    handshake_seconds.observe(begun.elapsed().as_secs_f64());
                     switching(&handshake, agreed)
                 }
-                Err(limit) => refuse(gateway, limit),
+                Err(refused) => refuse(gateway, client, refused),
             }
         }
     }
@@ -258,8 +299,10 @@ fn admit<B: Bus>(
     {
         return Err(Refused::Blocked);
     }
-    let open = usize::try_from(gateway.metrics.connections.get()).unwrap_or(0);
-    if open >= options.limits.connections_max || gateway.shutdown.phase() >= Phase::Draining {
+    if gateway.shutdown.phase() >= Phase::Draining {
+        return Err(Refused::Draining);
+    }
+    if gateway.is_full() {
         return Err(Refused::Full);
     }
     gateway
@@ -267,10 +310,12 @@ fn admit<B: Bus>(
         .admit(client, &options.limits, Instant::now())
 }
 
-fn refuse<B>(gateway: &Gateway<B>, limit: Refused) -> Response<Body> {
-    gateway.metrics.refused(limit).inc();
-    let (status, reason) = match limit {
-        Refused::Full => (StatusCode::SERVICE_UNAVAILABLE, "too many connections"),
+fn refuse<B>(gateway: &Gateway<B>, client: IpAddr, refused: Refused) -> Response<Body> {
+    count_refused(&gateway.metrics, client, refused);
+    let (status, reason) = match refused {
+        Refused::Full | Refused::Draining => {
+            (StatusCode::SERVICE_UNAVAILABLE, "too many connections")
+        }
         Refused::PerIp => (
             StatusCode::TOO_MANY_REQUESTS,
             "too many connections from you",
@@ -280,12 +325,29 @@ fn refuse<B>(gateway: &Gateway<B>, limit: Refused) -> Response<Body> {
         Refused::Blocked => (StatusCode::FORBIDDEN, "blocked by the operator"),
     };
     let mut response = http::error(status, reason);
-    if !matches!(limit, Refused::Banned | Refused::Blocked) {
+    if !matches!(refused, Refused::Banned | Refused::Blocked) {
         response
             .headers_mut()
             .insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
     }
     response
+}
+
+/// Counts a connection that isn't let in, by what it was held against.
+fn count_refused(metrics: &Metrics, client: IpAddr, refused: Refused) {
+    let limits = &metrics.limits;
+    let counter = match refused {
+        Refused::Full => limits.bound(Limit::Connections),
+        Refused::Draining => limits.bound(Limit::Draining),
+        Refused::PerIp => limits.bound(Limit::ConnectionsPerIp),
+        Refused::Rate => limits.rate(RateLimit::ConnectionsPerIp),
+        Refused::Banned => limits.banned(BannedBy::Signatures),
+        Refused::Blocked => limits.banned(BannedBy::Control),
+    };
+    counter.inc();
+    metrics
+        .tops
+        .rejected(AddressKey::new(client), Instant::now());
 }
 
 fn switching(handshake: &Handshake, extension: Option<&'static str>) -> Response<Body> {
@@ -344,8 +406,8 @@ pub async fn attend<B: Bus, S: Stream>(gateway: Arc<Gateway<B>>, stream: S, addr
     let options = gateway.options.load_full();
     let admitted = match admit(&gateway, &options, address) {
         Ok(admitted) => admitted,
-        Err(limit) => {
-            gateway.metrics.refused(limit).inc();
+        Err(refused) => {
+            count_refused(&gateway.metrics, address, refused);
             return;
         }
     };
@@ -364,8 +426,8 @@ pub async fn attend<B: Bus, S: Stream>(gateway: Arc<Gateway<B>>, stream: S, addr
 /// Numbers and counts a new connection.
 fn count_in<B>(gateway: &Gateway<B>) -> (ConnectionId, Counted) {
     let id = ConnectionId(gateway.next_connection.fetch_add(1, Ordering::Relaxed));
-    gateway.metrics.connections.inc();
-    gateway.metrics.connections_opened.inc();
+    gateway.metrics.connections.open.inc();
+    gateway.metrics.connections.opened.inc();
     let metrics = Arc::clone(&gateway.metrics);
     (id, Counted { metrics })
 }
@@ -377,6 +439,6 @@ struct Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.metrics.connections.dec();
+        self.metrics.connections.open.dec();
     }
 }

@@ -2,6 +2,7 @@
 //! one process.
 
 mod bed;
+mod counted;
 
 use std::time::Duration;
 
@@ -110,6 +111,9 @@ fn a_pending_event_is_answered_at_drain_and_open_subscriptions_are_closed() {
     let item = bed.next_published();
     bed.shutdown.advance(Phase::Draining);
     assert_eq!(client.closed("sub"), "error: shutting down");
+    // A restart is no failure, so it burns no error budget.
+    bed.counts(r#"reqs_closed_total{reason="draining"}"#, 1.0);
+    bed.counts(r#"reqs_closed_total{reason="error"}"#, 0.0);
     assert_eq!(client.poll(Duration::from_millis(100)), None, "it waits");
     item.answer(Ok(Receipt {
         outcome: Outcome::Stored,

@@ -46,6 +46,12 @@ pub(crate) enum Command {
     Ingest,
     /// Runs a matcher of a cluster: answers questions and delivers live events.
     Matcher,
+    /// Publishes through one gateway of a relay, reads through others, and measures.
+    Canary {
+        /// Publishes three probes, says how that went and ends; exit code 1 if it didn't go well.
+        #[arg(long)]
+        once: bool,
+    },
     /// Prints a page of the reference, for `cargo xtask reference`.
     #[command(subcommand, hide = true)]
     Reference(ReferencePage),

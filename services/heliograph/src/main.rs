@@ -3,10 +3,12 @@
 mod cli;
 mod metrics;
 mod process;
+mod readiness;
 mod reference;
 mod roles;
 mod settings;
 mod standalone;
+mod telemetry;
 mod tools;
 
 use std::process::ExitCode;
@@ -29,6 +31,10 @@ fn main() -> ExitCode {
         Command::Gateway => serve(settings, roles::gateway::run),
         Command::Ingest => serve(settings, roles::ingest::run),
         Command::Matcher => serve(settings, roles::matcher::run),
+        Command::Canary { once: false } => serve(settings, roles::canary::run),
+        Command::Canary { once: true } => {
+            serve(settings, |loaded, _reload| roles::canary::once(&loaded))
+        }
         Command::Reference(page) => reference::print(page),
         Command::Tool(tool) => tools::run(tool, &settings),
         Command::Cluster(tool) => tools::run_on_cluster(tool, &settings),

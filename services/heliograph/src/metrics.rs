@@ -6,7 +6,7 @@ use std::{
 };
 
 use heliograph_recent::RecentStats;
-use heliograph_store_embedded::StoreStats;
+use heliograph_store_embedded::{StoreStats, Times};
 use heliograph_verify::Verifier;
 use prometheus_client::{
     collector::Collector,
@@ -22,7 +22,8 @@ pub(crate) type StoreSource = Box<dyn Fn() -> StoreStats + Send + Sync>;
 pub(crate) type RecentSource = Box<dyn Fn() -> RecentStats + Send + Sync>;
 
 /// Registers the figures of the embedded store.
-pub(crate) fn register_store(registry: &mut Registry, store: StoreSource) {
+pub(crate) fn register_store(registry: &mut Registry, store: StoreSource, times: &Times) {
+    times.register(registry);
     registry.register_collector(Box::new(StoreFigures(store)));
 }
 
@@ -87,8 +88,6 @@ impl Collector for StoreFigures {
             "Events appended to the log",
             stats.grouped_events,
         )?;
-        let fsync = stats.fsync_time.as_secs_f64();
-        out.seconds_total("store_fsync_seconds", "Time in fsync of the log", fsync)?;
         let log = usize::try_from(stats.log_bytes).unwrap_or(usize::MAX);
         out.gauge("store_log_bytes", "Bytes of the newest log segment", log)?;
         out.gauge(
@@ -100,12 +99,6 @@ impl Collector for StoreFigures {
             "store_flushes",
             "Batches moved to the database",
             stats.flushes,
-        )?;
-        let flush = stats.flush_time.as_secs_f64();
-        out.seconds_total(
-            "store_flush_seconds",
-            "Time moving batches to the database",
-            flush,
         )?;
         out.total(
             "store_flush_failures",
@@ -131,6 +124,27 @@ impl Collector for StoreFigures {
             "store_rows_scanned",
             "Rows and events looked at in the archive",
             stats.rows_scanned,
+        )?;
+        out.total(
+            "store_log_cut_bytes",
+            "Bytes of the log's end that a crash had torn and that were cut off at the start",
+            stats.log_cut_bytes,
+        )?;
+        out.gauge(
+            "store_vanishing",
+            "Authors who asked to vanish and of whose hidden events some are still to be removed",
+            stats.vanishing,
+        )?;
+        let bytes = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
+        out.gauge(
+            "store_disk_free_bytes",
+            "Bytes of the file system that the store may still take",
+            bytes(stats.disk_free_bytes),
+        )?;
+        out.gauge(
+            "store_disk_size_bytes",
+            "Bytes of the file system of the store",
+            bytes(stats.disk_size_bytes),
         )?;
         let broken = usize::from(stats.broken);
         out.gauge(

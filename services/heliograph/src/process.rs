@@ -9,13 +9,12 @@ use std::{
 use anyhow::Context;
 use heliograph_config::{Config, Loaded};
 use heliograph_lifecycle::{Phase, Shutdown, StopPlan, StopReport, Tasks};
-use heliograph_protocol::Timestamp;
 use heliograph_recent::Recent;
 use heliograph_store::EventStore;
-use heliograph_telemetry::{Health, Registry};
+use heliograph_telemetry::Health;
 use tokio::net::TcpListener;
 
-use crate::settings;
+use crate::{settings, telemetry::Telemetry};
 
 /// Loads the configuration again, for SIGHUP.
 pub(crate) type Reload = Box<dyn Fn() -> anyhow::Result<Loaded>>;
@@ -59,21 +58,6 @@ pub(crate) async fn listen(address: SocketAddr) -> anyhow::Result<(TcpListener, 
         .local_addr()
         .context("the listener has no address")?;
     Ok((listener, address))
-}
-
-/// The registry with what every process shows.
-pub(crate) fn registry() -> Registry {
-    let mut registry = heliograph_telemetry::registry();
-    let build = heliograph_telemetry::BuildInfo {
-        version: env!("CARGO_PKG_VERSION"),
-        revision: option_env!("HELIOGRAPH_REVISION").unwrap_or("unknown"),
-    };
-    heliograph_telemetry::register_process_metrics(
-        &mut registry,
-        build,
-        Timestamp::now().as_secs(),
-    );
-    registry
 }
 
 /// Not ready from the first signal on.
@@ -127,12 +111,18 @@ async fn until_phase(shutdown: Shutdown, end: Phase, task: impl Future<Output = 
 }
 
 /// Puts the keys that reload into force: loads the configuration again and hands it to `apply`.
-pub(crate) fn reload(loaded: &Mutex<Loaded>, reload: &Reload, apply: impl FnOnce(&Config)) {
+pub(crate) fn reload(
+    loaded: &Mutex<Loaded>,
+    reload: &Reload,
+    telemetry: &Telemetry,
+    apply: impl FnOnce(&Config),
+) {
     let mut current = loaded.lock().unwrap_or_else(PoisonError::into_inner);
     let result = reload().and_then(|newer| Ok(current.reload(&newer)?));
     match result {
         Ok(reloaded) => {
             apply(reloaded.loaded.config());
+            telemetry.reload(&reloaded.loaded);
             tracing::info!(
                 changed = ?reloaded.changed,
                 needs_restart = ?reloaded.needs_restart,

@@ -6,13 +6,15 @@ use std::{
     sync::Arc,
 };
 
+use heliograph_bus_nats::Side;
 use heliograph_config::reference_markdown;
+use heliograph_gateway::Durability;
 use heliograph_recent::RecentStats;
-use heliograph_store_embedded::StoreStats;
-use heliograph_telemetry::metrics_reference;
+use heliograph_store_embedded::{StoreStats, Times};
+use heliograph_telemetry::{CertificateEnd, ConfigHash, Health, metrics_reference};
 use heliograph_verify::Verifier;
 
-use crate::{cli::ReferencePage, metrics, process};
+use crate::{cli::ReferencePage, metrics, telemetry};
 
 /// Prints a page to the standard output.
 pub(crate) fn print(page: ReferencePage) -> ExitCode {
@@ -28,10 +30,18 @@ pub(crate) fn print(page: ReferencePage) -> ExitCode {
 
 /// Registers what a whole relay registers, without starting one.
 fn metrics_page() -> io::Result<String> {
-    let mut registry = process::registry();
+    let certificate = CertificateEnd {
+        purpose: "nats",
+        not_after_secs: 0,
+    };
+    let (health, hash) = (Health::new(), ConfigHash::default());
+    let mut registry = telemetry::registry(&health, &hash, vec![certificate]);
     drop(heliograph_ingest::Metrics::register(&mut registry));
     drop(heliograph_matcher::Metrics::register(&mut registry));
-    drop(heliograph_gateway::Metrics::register(&mut registry));
+    drop(heliograph_gateway::Metrics::register(
+        &mut registry,
+        Durability::Fsync,
+    ));
     let recent = RecentStats {
         events: 0,
         texts: 0,
@@ -42,13 +52,19 @@ fn metrics_page() -> io::Result<String> {
         evictions: 0,
     };
     let verifier = Arc::new(Verifier::start(1, 1)?);
-    metrics::register_store(&mut registry, Box::new(StoreStats::default));
+    let times = Times::default();
+    metrics::register_store(&mut registry, Box::new(StoreStats::default), &times);
     metrics::register_recent(&mut registry, Box::new(move || recent));
     metrics::register_verifier(&mut registry, verifier);
-    drop(heliograph_bus_nats::Metrics::register(&mut registry));
+    drop(heliograph_bus_nats::Metrics::register(
+        &mut registry,
+        Side::All,
+    ));
     drop(heliograph_control::Metrics::register(&mut registry));
     drop(heliograph_link::ClientMetrics::register(&mut registry));
     drop(heliograph_link::ServerMetrics::register(&mut registry));
     drop(heliograph_store_scylla::Metrics::register(&mut registry));
+    let readers = heliograph_canary::READERS_MAX;
+    drop(heliograph_canary::Metrics::register(&mut registry, readers));
     Ok(metrics_reference(&registry))
 }

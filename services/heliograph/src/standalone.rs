@@ -14,22 +14,23 @@ use anyhow::Context;
 use heliograph_bus::{InProcess, InProcessOptions};
 use heliograph_config::{Config, Loaded};
 use heliograph_gateway::{Gateway, Hub, Known, Lookup};
-use heliograph_lifecycle::{Shutdown, Signals, Tasks, stop};
+use heliograph_lifecycle::{Shutdown, Signals, StopReport, Tasks, stop};
 use heliograph_matcher::{Matcher, Progress};
 use heliograph_policy::RelayUrls;
 use heliograph_protocol::{Event, Timestamp};
 use heliograph_recent::Recent;
 use heliograph_store_embedded::EmbeddedStore;
-use heliograph_telemetry::{AdminServer, Health, Registry};
+use heliograph_telemetry::{AdminServer, Health, Pages, Registry};
 use heliograph_verify::Verifier;
 
 use crate::{
     metrics,
     process::{
-        self, Grace, Reload, block_on, listen, log_stopped, ready_while_running, registry,
-        start_heartbeat, stop_plan, until_stopping, warm_up,
+        self, Grace, Reload, block_on, listen, log_stopped, ready_while_running, start_heartbeat,
+        stop_plan, until_stopping, warm_up,
     },
-    settings,
+    readiness, settings,
+    telemetry::{ProcessRole, Telemetry},
 };
 
 /// How often expired events are purged, and how many at once.
@@ -68,9 +69,11 @@ async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
     let config = loaded.config().clone();
     let (listener, address) = listen(config.gateway.listen).await?;
     let urls = settings::relay_urls(&config, address)?;
-    let store = open(&config, &urls)?;
-    let mut registry = registry();
     let health = Health::new();
+    let instance = settings::cluster::node(&config)?;
+    let (telemetry, mut registry) =
+        Telemetry::start(&loaded, ProcessRole::Standalone, &instance, &health)?;
+    let store = open(&config, &urls)?;
     let relay = connect(&config, store, urls, &mut registry)?;
     let _admin = start_admin(&config, registry, &health, &relay)?;
 
@@ -83,14 +86,17 @@ async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
 
     let loaded = Mutex::new(loaded);
     let again = || {
-        process::reload(&loaded, reload, |config| {
+        process::reload(&loaded, reload, &telemetry, |config| {
             let urls = || relay.urls.clone();
             relay.gateway.reload(settings::gateway(config, urls()));
             relay.matcher.reload(settings::matcher(config, urls()));
         });
     };
     signals.stop(again).await;
-    relay.stop(&config, signals.stop(|| ())).await
+    let report = relay.stop(&config, signals.stop(|| ())).await?;
+    telemetry.stop().await;
+    log_stopped(&report);
+    Ok(())
 }
 
 fn open(config: &Config, urls: &RelayUrls) -> anyhow::Result<EmbeddedStore> {
@@ -133,14 +139,16 @@ fn connect(
     );
     bus.serve_requests(Arc::<Matcher<EmbeddedStore>>::clone(&matcher));
 
-    let metrics = Arc::new(heliograph_gateway::Metrics::register(registry));
+    let durability = config.store.sync.into();
+    let metrics = Arc::new(heliograph_gateway::Metrics::register(registry, durability));
     let hub = Arc::new(Hub::new(Arc::clone(&metrics)));
     bus.serve_deliveries(Arc::<Hub>::clone(&hub));
     let verifier = Verifier::start(settings::verify_threads(config), config.verify.queue_max)
         .context("failed to start the threads that check signatures")?;
     let verifier = Arc::new(verifier);
     let (store_figures, recent_figures) = (store.clone(), recent.clone());
-    metrics::register_store(registry, Box::new(move || store_figures.stats()));
+    let times = store.times();
+    metrics::register_store(registry, Box::new(move || store_figures.stats()), &times);
     metrics::register_recent(registry, Box::new(move || recent_figures.stats()));
     metrics::register_verifier(registry, Arc::clone(&verifier));
     let gateway = Gateway::new(
@@ -211,7 +219,7 @@ async fn purge(store: EmbeddedStore) {
         });
         match purged.await {
             Ok(Ok(0)) => {}
-            Ok(Ok(events)) => tracing::info!(events, "purged expired events"),
+            Ok(Ok(events)) => tracing::debug!(events, "purged expired events"),
             Ok(Err(error)) => tracing::warn!(%error, "failed to purge expired events"),
             Err(error) => tracing::error!(%error, "purging expired events broke off"),
         }
@@ -228,6 +236,7 @@ fn start_admin(
         return Ok(None);
     };
     ready_while_running(health, &relay.shutdown);
+    readiness::of_edge(health, &relay.gateway, config.verify.queue_max);
     let store = relay.store.clone();
     health.ready_when("store", move || {
         if store.stats().broken {
@@ -246,14 +255,17 @@ fn start_admin(
             None => Ok(()),
         }
     });
-    let admin = AdminServer::start(listen, registry, health.clone()).context("admin.listen")?;
+    let mut pages = Pages::default();
+    pages.add("/top", relay.gateway.top_page());
+    let admin = AdminServer::start_with(listen, registry, health.clone(), pages);
+    let admin = admin.context("admin.listen")?;
     tracing::info!(addr = %admin.addr(), "admin listener started");
     Ok(Some(admin))
 }
 
 impl Relay {
     /// Stops from the edge inwards: sessions first, then what they depend on (CL-6).
-    async fn stop(self, config: &Config, force: impl Future) -> anyhow::Result<()> {
+    async fn stop(self, config: &Config, force: impl Future) -> anyhow::Result<StopReport> {
         let plan = stop_plan(config);
         let grace = Grace::begin(plan.grace);
         let report = stop(&self.shutdown, &self.edge, plan, force).await;
@@ -274,8 +286,7 @@ impl Relay {
         tokio::task::spawn_blocking(move || store.close())
             .await
             .context("closing the store")?;
-        log_stopped(&report);
-        Ok(())
+        Ok(report)
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod metrics;
 mod pipeline;
+mod spans;
 
 pub use metrics::Metrics;
 pub use pipeline::{BATCH_EVENTS_MAX, run};

@@ -1,64 +1,57 @@
 //! What ingest shows.
 
 use heliograph_protocol::Outcome;
-use prometheus_client::{
-    metrics::{counter::Counter, family::Family, histogram::Histogram},
-    registry::Registry,
-};
+use heliograph_telemetry::{Histogram, LATENCY, counter, counters, histogram, histograms};
+use prometheus_client::{metrics::counter::Counter, registry::Registry};
 
 /// Metrics of the ingest service; every series exists from the start.
 #[derive(Debug)]
 pub struct Metrics {
     /// Events in one write.
-    pub batch_events: Histogram,
+    pub batch_size: Histogram,
     /// Time for one write, durable.
-    pub store_seconds: Histogram,
+    pub write_seconds: Histogram,
+    /// Time to ask which events of a batch were stored lately.
+    pub fresh_seconds: Histogram,
     /// Writes that the store refused; their events got `OK false error:`.
     pub failed_batches: Counter,
-    outcomes: [Counter; Outcome::ALL.len()],
+    outcomes: Vec<Counter>,
 }
 
 impl Metrics {
     /// Registers everything on `registry`, whose prefix is the program's.
     #[must_use]
     pub fn register(registry: &mut Registry) -> Self {
-        let registry = registry.sub_registry_with_prefix("ingest");
-        let batch_events = Histogram::new([1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0]);
-        registry.register(
-            "batch_events",
-            "Events merged in one write",
-            batch_events.clone(),
-        );
-        let store_seconds = Histogram::new([
-            0.000_1, 0.000_3, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0,
-        ]);
-        registry.register(
+        let r = registry.sub_registry_with_prefix("ingest");
+        let store = histograms(
+            r,
             "store_seconds",
-            "Time from handing a batch to the store until it is durable",
-            store_seconds.clone(),
+            "Time that the store took for a batch, by operation: to write it durably, to say what is fresh",
+            &LATENCY,
+            ["write", "fresh"].map(|op| [("op", op)]),
         );
-        let failed_batches = Counter::default();
-        registry.register(
-            "failed_batches",
-            "Writes that the store refused; their events were answered with error:",
-            failed_batches.clone(),
-        );
-        let family = Family::<[(&'static str, &'static str); 1], Counter>::default();
-        registry.register(
-            "events",
-            "Events merged, by what became of them",
-            family.clone(),
-        );
-        let outcomes = Outcome::ALL.map(|outcome| {
-            family
-                .get_or_create(&[("outcome", outcome.as_str())])
-                .clone()
-        });
+        let [write_seconds, fresh_seconds]: [Histogram; 2] =
+            store.try_into().expect("one for each operation");
         Self {
-            batch_events,
-            store_seconds,
-            failed_batches,
-            outcomes,
+            batch_size: histogram(
+                r,
+                "batch_size",
+                "Events merged in one write",
+                &[1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0],
+            ),
+            write_seconds,
+            fresh_seconds,
+            failed_batches: counter(
+                r,
+                "failed_batches",
+                "Writes that the store refused; their events were answered with error:",
+            ),
+            outcomes: counters(
+                r,
+                "events",
+                "Events merged, by what became of them",
+                Outcome::ALL.map(|outcome| [("outcome", outcome.as_str())]),
+            ),
         }
     }
 

@@ -10,8 +10,9 @@ use heliograph_bus::{Bus, BusError, Committed, IfStored, Intake, IntakeItem, Rec
 use heliograph_lifecycle::Failpoint;
 use heliograph_protocol::{Event, EventId, Filter, Outcome, Timestamp};
 use heliograph_store::{Budget, EventStore, Scan, ScanRequest, StoreError};
+use heliograph_telemetry::trace::{SpanKind, TraceContext, log_id};
 
-use crate::Metrics;
+use crate::{Metrics, spans::Spans};
 
 /// Events merged in one write at most. While one write is under way the next batch grows, so this
 /// is reached only under load; at 1 KiB an event it is 4 MiB.
@@ -35,35 +36,44 @@ async fn ingest<B: Bus, S: EventStore, I: IntakeItem>(
     batch: Vec<I>,
     metrics: &Metrics,
 ) {
-    metrics.batch_events.observe(count(batch.len()));
+    metrics.batch_size.observe(count(batch.len()));
+    let spans = Spans::begin(&batch);
     let events: Vec<Arc<Event>> = batch.iter().map(|item| Arc::clone(item.event())).collect();
     Failpoint::Fetched.reached();
     let started = Instant::now();
     bus.begin_write();
+    let storing = spans.step("store", SpanKind::Internal);
     let written = async {
         let outcomes = store.write(events).await?;
-        let fresh = fresh(store, &batch, &outcomes).await?;
-        Ok((outcomes, fresh))
+        metrics
+            .write_seconds
+            .observe_traced(started.elapsed().as_secs_f64(), storing.trace());
+        let fresh = fresh(store, &batch, &outcomes, metrics).await?;
+        Ok::<_, StoreError>((outcomes, fresh))
     };
     let (outcomes, fresh) = match written.await {
         Ok(written) => written,
         Err(error) => {
-            refuse(batch, &error, metrics);
+            let trace = spans.fail(&error.to_string());
+            refuse(batch, &error, trace, metrics);
             // Ends the write; a bus that is closed has no matcher left to wait for it.
             drop(bus.commit(Vec::new()).await);
             return;
         }
     };
-    metrics
-        .store_seconds
-        .observe(started.elapsed().as_secs_f64());
+    drop(storing);
     debug_assert_eq!(outcomes.len(), batch.len(), "one outcome for each event");
     Failpoint::Stored.reached();
-    let items = batch.iter().zip(&outcomes);
+    let committing = spans.step("commit", SpanKind::Producer);
+    let items = batch.iter().zip(&outcomes).enumerate();
     let changes = items
-        .filter_map(|(item, outcome)| change(item, *outcome, &fresh))
+        .filter_map(|(place, (item, outcome))| {
+            let event = || committing.caused(place, item.event());
+            change(item, *outcome, &fresh, event)
+        })
         .collect();
     let commit = bus.commit(changes).await;
+    drop(committing);
     Failpoint::Announced.reached();
     for (item, outcome) in batch.into_iter().zip(outcomes) {
         metrics.outcome(outcome).inc();
@@ -78,6 +88,7 @@ async fn fresh<S: EventStore, I: IntakeItem>(
     store: &S,
     batch: &[I],
     outcomes: &[Outcome],
+    metrics: &Metrics,
 ) -> Result<HashSet<EventId>, StoreError> {
     let items = || batch.iter().zip(outcomes);
     let stored_elsewhere = |(item, outcome): &(&I, &Outcome)| {
@@ -93,6 +104,7 @@ async fn fresh<S: EventStore, I: IntakeItem>(
         ids.remove(item.event().id());
     }
     let ids: Vec<EventId> = ids.into_iter().collect();
+    let started = Instant::now();
     let mut fresh = HashSet::new();
     for asked in ids.chunks(ASKED_MAX) {
         let mut scan = store.scan(ScanRequest {
@@ -113,12 +125,19 @@ async fn fresh<S: EventStore, I: IntakeItem>(
             }
         }
     }
+    metrics
+        .fresh_seconds
+        .observe(started.elapsed().as_secs_f64());
     Ok(fresh)
 }
 
 /// What readers of the store have to know of one outcome.
-fn change(item: &impl IntakeItem, outcome: Outcome, fresh: &HashSet<EventId>) -> Option<Committed> {
-    let event = || Arc::clone(item.event());
+fn change(
+    item: &impl IntakeItem,
+    outcome: Outcome,
+    fresh: &HashSet<EventId>,
+    event: impl Fn() -> Arc<Event>,
+) -> Option<Committed> {
     match (outcome, item.if_stored()) {
         (Outcome::Stored, _) | (Outcome::Duplicate, IfStored::Unknown) => {
             Some(Committed::Winner(event()))
@@ -135,9 +154,15 @@ fn change(item: &impl IntakeItem, outcome: Outcome, fresh: &HashSet<EventId>) ->
     }
 }
 
-fn refuse<I: IntakeItem>(batch: Vec<I>, error: &StoreError, metrics: &Metrics) {
+fn refuse<I: IntakeItem>(
+    batch: Vec<I>,
+    error: &StoreError,
+    trace: Option<TraceContext>,
+    metrics: &Metrics,
+) {
     metrics.failed_batches.inc();
-    tracing::error!(%error, events = batch.len(), "failed to store a batch");
+    let (events, trace_id) = (batch.len(), log_id(trace));
+    tracing::error!(%error, events, trace_id, "failed to store a batch");
     for item in batch {
         item.answer(Err(BusError::Store(error.to_string())));
     }

@@ -9,6 +9,7 @@ use heliograph_lifecycle::Failpoint;
 use heliograph_policy::{Reader, Visibility};
 use heliograph_protocol::{EoseHint, Event, EventId, Refusal, Timestamp};
 use heliograph_store::{Scan, StoreError};
+use heliograph_telemetry::trace::{Span, SpanKind, TraceContext, Value, always, log_id};
 
 use crate::{
     Metrics,
@@ -55,6 +56,8 @@ pub(crate) struct Answer<S> {
     gone: Vec<EventId>,
     end: Box<dyn Settle>,
     metrics: Arc<Metrics>,
+    /// Of a sampled question, until the answer ends.
+    span: Option<Span>,
 }
 
 impl<S: Scan> Answer<S> {
@@ -78,7 +81,26 @@ impl<S: Scan> Answer<S> {
             gone: Vec::new(),
             end,
             metrics,
+            span: None,
         }
+    }
+
+    /// Belongs to a sampled question.
+    pub(crate) fn traced(mut self, span: Option<Span>) -> Self {
+        if let Some(span) = &span {
+            for stream in &mut self.streams {
+                stream.trace(span.context());
+            }
+        }
+        Self { span, ..self }
+    }
+
+    /// An answer that fails is always seen: in this trace, if there may be one.
+    fn fail(&mut self, why: &str) -> Option<TraceContext> {
+        let seen = || always().map(|trace| Span::begin("answer", SpanKind::Server, trace));
+        let mut span = self.span.take().or_else(seen)?;
+        span.fail(why);
+        Some(span.context())
     }
 
     /// Names live events that the gateway is to drop.
@@ -100,8 +122,9 @@ impl<S: Scan> Answer<S> {
                     break;
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "failed to read a stored answer");
                     self.metrics.answers_failed.inc();
+                    let trace_id = log_id(self.fail(&error.to_string()));
+                    tracing::warn!(%error, trace_id, "failed to read a stored answer");
                     page.end = Some(AnswerEnd::Closed(Refusal::error(error.to_string())));
                     self.end.abandon();
                     break;
@@ -188,13 +211,18 @@ impl<S: Scan> Answer<S> {
             applied: settled.applied,
             fresh,
             gone: std::mem::take(&mut self.gone),
+            archive,
         })
     }
 
-    fn observe(&self) {
+    fn observe(&mut self) {
         let rows = self.streams.iter().map(|stream| stream.cost.rows).sum();
-        self.metrics.rows_scanned.inc_by(rows);
-        self.metrics.rows_returned.inc_by(self.returned);
+        self.metrics.rows_scanned.observe(number(rows));
+        self.metrics.rows_returned.observe(number(self.returned));
+        if let Some(span) = &mut self.span {
+            span.set("rows_scanned", Value::Int(signed(rows)));
+            span.set("rows_returned", Value::Int(signed(self.returned)));
+        }
         self.metrics
             .hidden
             .inc_by(self.streams.iter().map(|stream| stream.hidden).sum());
@@ -205,11 +233,17 @@ impl<S: Scan> Answer<S> {
         }
         if let Some(oldest) = self.oldest {
             let age = self.now.as_secs().saturating_sub(oldest.as_secs());
-            self.metrics
-                .oldest_needed_seconds
-                .observe(f64::from(u32::try_from(age).unwrap_or(u32::MAX)));
+            self.metrics.oldest_needed_seconds.observe(number(age));
         }
     }
+}
+
+fn number(value: u64) -> f64 {
+    f64::from(u32::try_from(value).unwrap_or(u32::MAX))
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 impl<S: Scan> Pages for Answer<S> {

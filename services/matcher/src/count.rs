@@ -10,6 +10,8 @@ use heliograph_policy::Visibility;
 use heliograph_protocol::{Filter, Refusal};
 use heliograph_store::{Budget, End, EventStore, Scan, ScanRequest};
 
+use crate::Metrics;
+
 /// Matches read at once.
 const PAGE_ROWS: usize = 512;
 
@@ -21,6 +23,7 @@ pub(crate) async fn count<S: EventStore>(
     count: Count,
     budget: Budget,
     visibility: &Visibility,
+    metrics: &Metrics,
 ) -> Result<Counted, Refusal> {
     let filters: Vec<Arc<Filter>> = count.filters.into_iter().map(Arc::new).collect();
     let (started, mut left) = (Instant::now(), budget);
@@ -50,6 +53,7 @@ pub(crate) async fn count<S: EventStore>(
             total += new.count() as u64;
             comparing += began.elapsed();
             if page.end == Some(End::Budget) || comparing > budget.time {
+                metrics.answers_over_budget.inc();
                 return Err(Refusal::error(
                     "too much to count: add kinds, authors, tags or a time range",
                 ));

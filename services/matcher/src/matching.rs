@@ -12,9 +12,15 @@ use heliograph_bus::{
 };
 use heliograph_lifecycle::Failpoint;
 use heliograph_policy::Reader;
-use heliograph_protocol::{Event, EventId, Expiration, Filter, PublicKey, Refusal, Timestamp};
+use heliograph_protocol::{
+    Event, EventId, Expiration, Filter, Origin, PublicKey, Refusal, Timestamp,
+};
 use heliograph_recent::{Applied, Recent};
 use heliograph_store::{EventStore, ScanRequest};
+use heliograph_telemetry::{
+    seconds_since,
+    trace::{Span, SpanKind},
+};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -154,11 +160,13 @@ impl<S: EventStore> Matcher<S> {
         }
     }
 
+    pub(crate) fn show_filters(&self, live: &Live) {
+        self.metrics.filters.set(signed(live.index.filter_count()));
+    }
+
     fn set_applied(&self, number: CommitNumber) {
         self.link.applied.send_replace(number);
-        self.metrics
-            .applied
-            .set(i64::try_from(number.0).unwrap_or(i64::MAX));
+        self.metrics.applied.set(signed(number.0));
     }
 
     #[cfg(test)]
@@ -194,19 +202,30 @@ impl<S: EventStore> Matcher<S> {
 
     fn deliver_live(&self, live: &mut Live, event: &Arc<Event>, place: Option<Place>) {
         let started = Instant::now();
+        let trace = event.origin().trace();
+        let span = trace.map(|trace| Span::begin("match", SpanKind::Consumer, trace));
         let slots = live.wanted(event, &self.options.load().visibility);
-        self.metrics.events.inc();
+        let metrics = &self.metrics;
+        metrics.events.inc();
+        metrics
+            .match_candidates
+            .observe(count(live.index.candidates()));
+        if let Some(received) = event.origin().received_micros() {
+            metrics
+                .lag_seconds
+                .observe_traced(seconds_since(received), trace);
+        }
         if !slots.is_empty() && !self.is_over(event) {
-            self.metrics.matches.inc_by(slots.len() as u64);
+            metrics.matches.inc_by(slots.len() as u64);
             self.send(Delivery::Event {
-                event: Arc::clone(event),
+                event: caused(event, span.as_ref()),
                 place,
                 slots,
             });
         }
-        self.metrics
+        metrics
             .match_seconds
-            .observe(started.elapsed().as_secs_f64());
+            .observe_traced(started.elapsed().as_secs_f64(), trace);
     }
 
     /// Waits until `after` and everything committed so far has been applied, for a bounded time
@@ -249,11 +268,14 @@ impl<S: EventStore> Matcher<S> {
 
     async fn answer(&self, open: Open) -> Result<Box<dyn Pages>, BusError> {
         let options = self.options.load_full();
+        let trace = open.trace;
+        let span = trace.map(|trace| Span::begin("answer", SpanKind::Server, trace));
         let registered = {
             let mut live = self.link.live.lock();
             if live.open(&open) {
                 self.metrics.subscriptions.inc();
             }
+            self.show_filters(&live);
             self.link.last_applied()
         };
         Failpoint::Registered.reached();
@@ -288,7 +310,7 @@ impl<S: EventStore> Matcher<S> {
             Box::new(end),
             Arc::clone(&self.metrics),
         );
-        Ok(Box::new(answer.without(gone)))
+        Ok(Box::new(answer.without(gone).traced(span)))
     }
 
     /// What was delivered to a subscription with these filters while it waited for the matcher to catch
@@ -317,6 +339,24 @@ impl<S: EventStore> Matcher<S> {
         }
         gone
     }
+}
+
+/// The event as caused by a span, if there is one.
+fn caused(event: &Arc<Event>, span: Option<&Span>) -> Arc<Event> {
+    let Some(span) = span else {
+        return Arc::clone(event);
+    };
+    let received = event.origin().received_micros().unwrap_or_default();
+    let origin = Origin::new(received, Some(span.context()));
+    Arc::new(Event::clone(event).with_origin(origin))
+}
+
+fn signed(number: impl TryInto<i64>) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
+}
+
+fn count(number: usize) -> f64 {
+    f64::from(u32::try_from(number).unwrap_or(u32::MAX))
 }
 
 /// The part of a matcher that its answers hold on to.
@@ -402,6 +442,7 @@ impl<S: EventStore> Requests for Matcher<S> {
         if live.close(slot) {
             self.metrics.subscriptions.dec();
         }
+        self.show_filters(&live);
         // Under the lock, so that no delivery for the slot is under way.
         self.send(Delivery::Released(slot));
     }
@@ -418,14 +459,21 @@ impl<S: EventStore> Requests for Matcher<S> {
     fn count(&self, count: Count) -> BoxFuture<'_, Result<Counted, Refusal>> {
         Box::pin(async move {
             let options = self.options.load_full();
+            let trace = count.trace;
+            let mut span = trace.map(|trace| Span::begin("count", SpanKind::Server, trace));
             self.caught_up(count.after, &options).await?;
-            count::count(
+            let counted = count::count(
                 &self.recent,
                 count,
                 options.count_budget,
                 &options.visibility,
-            )
-            .await
+                &self.metrics,
+            );
+            let counted = counted.await;
+            if let (Some(span), Err(refusal)) = (&mut span, &counted) {
+                span.fail(refusal.to_string());
+            }
+            counted
         })
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use hashbrown::HashSet;
 use heliograph_policy::{FilterLimits, Reader, Visibility};
-use heliograph_protocol::{Event, EventId, Filter, Timestamp};
+use heliograph_protocol::{Event, EventId, Filter, Timestamp, TraceContext};
 use heliograph_store::{End, Scan, ScanCost, StoreError};
 
 /// Matches asked of the store at once, for all filters of a REQ together. A look at the recent tier
@@ -71,6 +71,11 @@ impl<S: Scan> Stream<S> {
             cost: ScanCost::default(),
             hidden: 0,
         }
+    }
+
+    /// Belongs to a sampled question.
+    pub(crate) fn trace(&mut self, parent: TraceContext) {
+        self.scan.trace(parent);
     }
 
     /// The next match, left in place; `None` once the filter's part is over ([`Self::cut`]).

@@ -148,6 +148,7 @@ impl Bed {
             reader: Arc::new(reader),
             after: CommitNumber::default(),
             now: NOW,
+            trace: None,
         }
     }
 
@@ -392,6 +393,7 @@ async fn count_is_the_size_of_the_visible_union() {
         reader: Arc::default(),
         after: CommitNumber::default(),
         now: NOW,
+        trace: None,
     };
     assert_eq!(bed.matcher.count(count).await.unwrap().count, 4);
 }
@@ -429,6 +431,7 @@ async fn a_question_whose_commit_does_not_come_is_refused_not_answered_without_i
         reader: Arc::default(),
         after: CommitNumber(1),
         now: NOW,
+        trace: None,
     };
     let refusal = bed.matcher.count(count).await.unwrap_err();
     assert_eq!(refusal.prefix, Prefix::Error);
@@ -449,11 +452,14 @@ async fn the_budget_of_a_count_is_for_all_its_filters() {
         reader: Arc::default(),
         after: CommitNumber::default(),
         now: NOW,
+        trace: None,
     };
     let one = bed.matcher.count(count(&["{}"])).await.unwrap();
     assert_eq!(one.count, 3);
     let three = bed.matcher.count(count(&["{}", "{}", "{}"])).await;
     assert_eq!(three.unwrap_err().prefix, Prefix::Error);
+    // So that a question that is too much isn't taken for a failure of the relay.
+    assert_eq!(bed.matcher.metrics().answers_over_budget.get(), 1);
 }
 
 #[tokio::test]

@@ -36,8 +36,8 @@ const IDLE: Duration = Duration::from_secs(10);
 
 /// Gauges of an ingest worker that are zero when nothing waits.
 const INGEST_QUEUES: [&str; 3] = [
-    "heliograph_bus_ingest_lag_messages",
-    "heliograph_bus_ingest_unacknowledged_messages",
+    "heliograph_ingest_lag_messages",
+    "heliograph_ingest_unacked_messages",
     "heliograph_bus_working_messages",
 ];
 

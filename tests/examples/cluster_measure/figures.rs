@@ -86,8 +86,8 @@ impl Rows {
     pub(crate) fn read(page: &str) -> Result<Self> {
         let value = |series: &str| metric(page, series);
         Ok(Self {
-            scanned: value("heliograph_matcher_rows_scanned_total")?,
-            returned: value("heliograph_matcher_rows_returned_total")?,
+            scanned: value("heliograph_req_rows_scanned_sum")?,
+            returned: value("heliograph_req_rows_returned_sum")?,
             recent: value(r#"heliograph_matcher_answers_total{tier="recent"}"#)?,
             archive: value(r#"heliograph_matcher_answers_total{tier="archive"}"#)?,
         })

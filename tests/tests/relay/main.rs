@@ -10,6 +10,8 @@
 )]
 
 mod auth;
+mod canary;
+mod canary_bed;
 mod clients;
 mod cluster;
 mod crash;
@@ -19,6 +21,7 @@ mod http;
 mod limits;
 mod live;
 mod live_writes;
+mod metrics;
 mod operate;
 mod oracle;
 mod private;
@@ -28,5 +31,7 @@ mod scenarios;
 mod shutdown;
 mod support;
 mod tools;
+mod top;
+mod traces;
 mod vectors;
 mod websocket;

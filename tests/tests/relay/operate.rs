@@ -12,25 +12,28 @@ use crate::{
     support::{metric, now},
 };
 
-/// Where the admin listener is, as the log says.
+/// Where the admin listener is, as the log says. The log is read beside the standard output, so what
+/// was written first may be there a moment later.
 #[track_caller]
-fn admin(relay: &Relay) -> SocketAddr {
-    let log = relay.log();
-    let started = log
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut addresses = started.filter(|line| line["message"] == "admin listener started");
-    let line = addresses
-        .next()
-        .unwrap_or_else(|| panic!("no admin listener: {log}"));
-    line["addr"].as_str().unwrap().parse().unwrap()
+pub(crate) fn admin(relay: &Relay) -> SocketAddr {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let log = relay.log();
+        let lines = log.lines();
+        let mut said = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let started = said.find(|line| line["message"] == "admin listener started");
+        if let Some(line) = started {
+            return line["addr"].as_str().unwrap().parse().unwrap();
+        }
+        assert!(Instant::now() < deadline, "no admin listener: {log}");
+    }
 }
 
 #[test]
 fn the_admin_listener_says_alive_ready_and_what_was_done() {
     let relay = Relay::start();
     let admin = admin(&relay);
-    for path in ["/livez", "/readyz"] {
+    for path in ["/startupz", "/livez", "/readyz"] {
         assert_eq!(request(admin, "GET", path, &[]).status, 200, "{path}");
     }
     assert_eq!(request(admin, "GET", "/elsewhere", &[]).status, 404);
@@ -39,18 +42,35 @@ fn the_admin_listener_says_alive_ready_and_what_was_done() {
     assert_eq!(client.query(&[json!({"kinds": [1]})]).events.len(), 1);
     let metrics = request(admin, "GET", "/metrics", &[]);
     let text = metrics.text();
-    assert_eq!(
-        metric(text, "heliograph_gateway_events_accepted_total"),
-        1.0
-    );
+    let stored = r#"heliograph_events_result_total{result="accepted",reason="stored"}"#;
+    assert_eq!(metric(text, stored), 1.0);
     assert_eq!(
         metric(text, r#"heliograph_ingest_events_total{outcome="stored"}"#),
         1.0
     );
-    assert_eq!(metric(text, "heliograph_gateway_connections"), 1.0);
+    assert_eq!(metric(text, "heliograph_connections"), 1.0);
     assert_eq!(metric(text, "heliograph_recent_events"), 1.0);
     assert_eq!(metric(text, "heliograph_verify_valid_total"), 1.0);
-    assert_eq!(metric(text, "heliograph_matcher_rows_returned_total"), 1.0);
+    assert_eq!(metric(text, "heliograph_req_rows_returned_sum"), 1.0);
+}
+
+#[test]
+fn a_relay_without_room_for_connections_is_not_ready() {
+    let relay = Relay::with(&["gateway.connections_max=1"]);
+    let admin = admin(&relay);
+    let ready = || request(admin, "GET", "/readyz", &[]);
+    assert_eq!(ready().status, 200);
+    let mut client = relay.client();
+    // Answered, so it counts.
+    client.query(&[json!({"limit": 0})]);
+    let answer = ready();
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.text(), "connections: at their limit\n");
+    drop(client);
+    let deadline = Instant::now() + PATIENCE;
+    while ready().status != 200 {
+        assert!(Instant::now() < deadline, "never ready again");
+    }
 }
 
 #[test]

@@ -218,6 +218,7 @@ fn is_pinned(image: &str) -> bool {
     let name = image.rsplit('/').next().unwrap_or(image);
     let tag = name.split_once(':').map_or("", |(_, tag)| tag);
     let version = tag.split('-').next().unwrap_or_default();
+    let version = version.strip_prefix('v').unwrap_or(version);
     let mut parts = version.split('.');
     let number = |part: Option<&str>| part.is_some_and(|part| part.parse::<u32>().is_ok());
     image.contains("@sha256:") || number(parts.next()) && number(parts.next())

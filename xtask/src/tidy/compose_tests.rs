@@ -51,7 +51,9 @@ fn check_broken(path: &str, from: &str, to: &str, expected: &str) {
 
 /// Knows the roles by name, and the keys from their reference page.
 fn accepts(arguments: &[String], variables: &BTreeMap<String, String>) -> Result<(), String> {
-    let roles = ["gateway", "ingest", "matcher", "migrate", "config"];
+    let roles = [
+        "canary", "gateway", "ingest", "matcher", "migrate", "config",
+    ];
     if !roles.contains(&arguments[0].as_str()) {
         return Err(format!("no role {}", arguments[0]));
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Finding;
 
 /// Every crate with its layer. A new one needs a line here, and a thought where it belongs.
-const LAYERS: [(&str, u8); 30] = [
+const LAYERS: [(&str, u8); 32] = [
     ("heliograph-protocol", 0),
     ("heliograph-config", 1),
     ("heliograph-lifecycle", 1),
@@ -28,6 +28,7 @@ const LAYERS: [(&str, u8); 30] = [
     ("heliograph-store-scylla", 3),
     ("heliograph-bus-nats", 4),
     ("heliograph-link", 4),
+    ("heliograph-canary", 4),
     ("heliograph-gateway", 4),
     ("heliograph-ingest", 4),
     ("heliograph-matcher", 4),
@@ -38,6 +39,7 @@ const LAYERS: [(&str, u8); 30] = [
     ("heliograph-tests", 6),
     ("heliograph-fuzz", 6),
     ("heliograph-loadtest", 6),
+    ("heliograph-observe", 7),
     ("xtask", 7),
 ];
 

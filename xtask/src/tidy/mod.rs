@@ -13,7 +13,7 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{mutate, proto, reference, shell};
+use crate::{mutate, observe, proto, reference, shell};
 
 /// A text file of the repository.
 struct File {
@@ -45,6 +45,9 @@ pub(crate) fn run() -> Result<()> {
     }
     if let Err(error) = reference::check() {
         findings.push(format!("docs/reference: {error:#}"));
+    }
+    if let Err(error) = observe::check() {
+        findings.push(format!("observe: {error:#}"));
     }
     if let Err(error) = mutate::check() {
         findings.push(format!("mutations: {error:#}"));

@@ -2,12 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::jetstream::consumer::Consumer;
-use async_nats::jetstream::consumer::pull;
+use async_nats::jetstream::{
+    consumer::{Consumer, pull},
+    stream::Info,
+};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::work::Workshop;
-use crate::clock;
+use crate::{clock, core::Core, metrics::Kept};
 
 const INTERVAL: Duration = Duration::from_secs(2);
 
@@ -45,19 +47,31 @@ async fn look_at_server(workshop: &Workshop) -> Result<(), String> {
     let info = consumer.cached_info();
     metrics.ingest_lag_messages.set(signed(info.num_pending));
     metrics
-        .ingest_unacknowledged_messages
+        .ingest_unacked_messages
         .set(signed(info.num_ack_pending as u64));
-    let events = core.stream_info(names.events_stream()).await?;
+    let events = look_at_stream(core, Kept::Events, names.events_stream()).await?;
     let oldest = match events.state.messages {
         0 => 0.0,
         _ => clock::age_seconds(events.state.first_timestamp),
     };
-    metrics.ingest_oldest_seconds.set(oldest);
-    let dead = core.stream_info(names.dead_stream()).await?;
-    metrics
-        .dead_letters_waiting
-        .set(signed(dead.state.messages));
+    metrics.ingest_oldest_unacked_seconds.set(oldest);
+    look_at_stream(core, Kept::Committed, names.committed_stream()).await?;
+    let dead = look_at_stream(core, Kept::DeadLetters, names.dead_stream()).await?;
+    metrics.dead_letter_waiting.set(signed(dead.state.messages));
     Ok(())
+}
+
+async fn look_at_stream(core: &Core, kept: Kept, name: String) -> Result<Info, String> {
+    let info = core.stream_info(name).await?;
+    let stream = core.metrics.stream(kept);
+    stream.messages.set(signed(info.state.messages));
+    stream.bytes.set(signed(info.state.bytes));
+    stream.max_bytes.set(info.config.max_bytes);
+    let replicas = info.cluster.as_ref().map(|cluster| &cluster.replicas);
+    let behind = replicas.into_iter().flatten();
+    let behind = behind.filter(|replica| replica.offline || !replica.current);
+    stream.replicas_behind.set(signed(behind.count() as u64));
+    Ok(info)
 }
 
 fn signed(count: u64) -> i64 {

@@ -135,7 +135,7 @@ impl End {
             Self::Done => AckKind::Ack,
             Self::Dead(_) => AckKind::Term,
             Self::Again => {
-                workshop.core.metrics.retried_messages.inc();
+                workshop.core.metrics.ingest_retries.inc();
                 AckKind::Nak(Some(delay(workshop, work.delivered())))
             }
         }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use heliograph_bus::{Bus as _, BusError, Receipt};
-use heliograph_bus_nats::{Metrics, NatsBus, NatsOptions, StreamStorage};
+use heliograph_bus_nats::{Metrics, NatsBus, NatsOptions, Side, StreamStorage};
 use heliograph_lifecycle::Tasks;
 use heliograph_protocol::Event;
 use heliograph_sandbox::nats;
@@ -36,7 +36,7 @@ impl Deref for Bed {
 impl Bed {
     pub(crate) async fn open(options: NatsOptions) -> Self {
         let mut registry = Registry::with_prefix("heliograph");
-        let metrics = Arc::new(Metrics::register(&mut registry));
+        let metrics = Arc::new(Metrics::register(&mut registry, Side::All));
         let tasks = Tasks::new();
         let bus = NatsBus::connect(options, metrics, &tasks).await.unwrap();
         Self {
@@ -64,7 +64,7 @@ impl Bed {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
         let line = text.lines().find_map(|line| {
-            let value = line.strip_prefix("heliograph_bus_")?.strip_prefix(name)?;
+            let value = line.strip_prefix("heliograph_")?.strip_prefix(name)?;
             value.strip_prefix(' ')
         });
         let line = line.unwrap_or_else(|| panic!("no metric {name} in:\n{text}"));

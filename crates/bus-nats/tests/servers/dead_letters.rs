@@ -29,7 +29,7 @@ fn an_event_that_is_refused_to_the_end_can_be_replayed() {
             failing.work(|_| Err(refused()));
             let answer = soon("the refusal", failing.publish(note(1))).await;
             assert_eq!(answer, Err(refused()));
-            assert_eq!(failing.metric("retried_messages_total"), 2.0);
+            assert_eq!(failing.metric("ingest_retries_total"), 2.0);
         }
         let bed = Bed::open(other(&options, "ingest-1")).await;
         let letters = bed.dead_letters();
@@ -85,7 +85,7 @@ fn what_can_not_be_read_is_set_aside_at_once() {
         rubbish.await.unwrap().await.unwrap();
         soon("a receipt", bed.publish(note(1))).await.unwrap();
         until("set aside", || {
-            bed.metric(r#"dead_letters_total{reason="unreadable"}"#) == 1.0
+            bed.metric(r#"dead_letter_total{reason="unreadable"}"#) == 1.0
         })
         .await;
         let list = bed.dead_letters().list(0, 10).await.unwrap();
@@ -110,7 +110,7 @@ fn an_event_that_ends_its_workers_is_set_aside() {
             let heir = Bed::open(other(&options, "ingest-1")).await;
             heir.work(|_| panic!("it was offered again"));
             until("set aside", || {
-                heir.metric(r#"dead_letters_total{reason="unanswered"}"#) == 1.0
+                heir.metric(r#"dead_letter_total{reason="unanswered"}"#) == 1.0
             })
             .await;
             (items, heir)

@@ -124,7 +124,7 @@ fn a_feed_that_missed_commits_ends_and_says_so() {
             matches!(error, FeedError::Gap { expected, found: 990 } if expected == last + 1),
             "{error}"
         );
-        assert_eq!(bed.metric("feed_gaps_total"), 1.0);
+        assert_eq!(bed.metric("bus_feed_gaps_total"), 1.0);
     });
 }
 
@@ -200,7 +200,7 @@ fn many_who_ask_for_the_newest_share_few_requests() {
         let asking = all((0..1_000).map(|_| bed.newest()));
         let answers = soon("answers", asking).await;
         assert!(answers.iter().all(|answer| *answer == Ok(number)));
-        let requests = bed.metric("newest_requests_total");
+        let requests = bed.metric("bus_newest_requests_total");
         assert!(
             (1.0..=50.0).contains(&requests),
             "{requests} requests for 1,000"

@@ -73,7 +73,10 @@ fn a_message_stays_with_a_worker_that_takes_its_time() {
         };
         let (answer, ()) = tokio::join!(soon("the receipt", slow.publish(note(1))), worker);
         assert_eq!(answer, Ok(receipt(Outcome::Stored, 1)));
-        until("acknowledged", || slow.metric("working_messages") == 0.0).await;
+        until("acknowledged", || {
+            slow.metric("ingest_working_messages") == 0.0
+        })
+        .await;
     });
 }
 
@@ -86,7 +89,7 @@ fn what_is_answered_is_not_delivered_again() {
         let answers = all((0..50).map(|n| bed.publish(note(n)))).await;
         assert!(answers.iter().all(Result::is_ok));
         tokio::time::sleep(options.ack_wait * 2).await;
-        assert_eq!(bed.metric("redeliveries_total"), 0.0);
+        assert_eq!(bed.metric("ingest_redeliveries_total"), 0.0);
         let stream = format!("{}_events", options.cluster);
         let stream = bed.context().get_stream(stream).await.unwrap();
         assert_eq!(stream.cached_info().state.messages, 0, "a work queue");
@@ -141,7 +144,7 @@ fn gateways_get_their_own_receipts_from_any_worker() {
             assert_eq!(answer, Ok(receipt(Outcome::Stored, secs)));
         }
         assert_eq!(
-            beds[0].metric("receipts_unclaimed_total"),
+            beds[0].metric("bus_receipts_unclaimed_total"),
             0.0,
             "others' receipts"
         );
@@ -187,7 +190,7 @@ fn one_event_that_can_not_be_stored_takes_no_others_with_it() {
         let letters = bed.dead_letters().list(0, 10).await.unwrap();
         assert_eq!(letters.len(), 1);
         assert_eq!(letters[0].events, [(*events[50].id(), events[50].kind())]);
-        assert_eq!(bed.metric(r#"dead_letters_total{reason="refused"}"#), 1.0);
+        assert_eq!(bed.metric(r#"dead_letter_total{reason="refused"}"#), 1.0);
     });
 }
 
@@ -238,7 +241,7 @@ fn a_closed_intake_leaves_what_waits_to_others() {
         heir.work(|_| Ok(receipt(Outcome::Stored, 1)));
         let answer = soon("the receipt", bed.publish(note(1))).await;
         assert_eq!(answer, Ok(receipt(Outcome::Stored, 1)));
-        assert_eq!(heir.metric("redeliveries_total"), 0.0);
+        assert_eq!(heir.metric("ingest_redeliveries_total"), 0.0);
     });
 }
 
@@ -255,10 +258,16 @@ fn ingest_shows_how_far_it_is_behind() {
         let mut intake = bed.intake();
         let items = next_items(&mut intake, 1).await;
         until("lag", || {
-            bed.metric("ingest_oldest_seconds") > 0.0
-                && bed.metric("ingest_unacknowledged_messages") >= 1.0
+            bed.metric("ingest_oldest_unacked_seconds") > 0.0
+                && bed.metric("ingest_unacked_messages") >= 1.0
+                && bed.metric(r#"bus_stream_messages{stream="events"}"#) >= 1.0
         })
         .await;
+        let bytes = bed.metric(r#"bus_stream_bytes{stream="events"}"#);
+        let max_bytes = bed.metric(r#"bus_stream_max_bytes{stream="events"}"#);
+        assert!(0.0 < bytes && bytes < max_bytes, "{bytes} of {max_bytes}");
+        let behind = bed.metric(r#"bus_stream_replicas_behind{stream="committed"}"#);
+        assert_eq!(behind, 0.0);
         drop(items);
     });
 }

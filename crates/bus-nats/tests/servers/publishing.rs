@@ -18,15 +18,15 @@ fn a_publisher_that_gives_up_leaves_nothing_behind() {
         let bed = Bed::open(options()).await;
         let publish = all((0..10).map(|n| bed.publish(note(n))));
         assert!(timeout(Duration::from_millis(200), publish).await.is_err());
-        assert_eq!(bed.metric("pending_receipts"), 0.0);
+        assert_eq!(bed.metric("bus_pending_receipts"), 0.0);
         assert_eq!(
-            bed.metric(r#"receipts_missing_total{reason="abandoned"}"#),
+            bed.metric(r#"bus_receipts_missing_total{reason="abandoned"}"#),
             10.0
         );
         // Their receipts come all the same, for nobody.
         bed.work(|_| Ok(receipt(Outcome::Stored, 1)));
         until("late receipts", || {
-            bed.metric("receipts_unclaimed_total") == 10.0
+            bed.metric("bus_receipts_unclaimed_total") == 10.0
         })
         .await;
     });
@@ -52,7 +52,7 @@ fn batches_grow_while_one_is_in_flight() {
         let publish = all((0..5_000).map(|n| bed.publish(note(n))));
         let answers = soon("receipts", publish).await;
         assert!(answers.iter().all(Result::is_ok));
-        let batches = bed.metric("batch_events_count");
+        let batches = bed.metric("bus_batch_events_count");
         assert!(batches <= 500.0, "{batches} batches of 5,000 events");
     });
 }
@@ -66,9 +66,12 @@ fn large_events_are_spread_over_messages_that_fit() {
         let publish = all((0..60).map(|n| bed.publish(event(n, 1, &text))));
         let answers = soon("receipts", publish).await;
         assert!(answers.iter().all(Result::is_ok));
-        assert!(bed.metric(r#"batch_bytes_bucket{le="1048576.0"}"#) >= 20.0);
-        let larger = bed.metric("batch_bytes_count");
-        assert_eq!(bed.metric(r#"batch_bytes_bucket{le="1048576.0"}"#), larger);
+        assert!(bed.metric(r#"bus_batch_bytes_bucket{le="1048576.0"}"#) >= 20.0);
+        let larger = bed.metric("bus_batch_bytes_count");
+        assert_eq!(
+            bed.metric(r#"bus_batch_bytes_bucket{le="1048576.0"}"#),
+            larger
+        );
     });
 }
 
@@ -113,7 +116,7 @@ fn a_full_stream_refuses_and_keeps_what_it_has() {
         let stream = format!("{}_events", options.cluster);
         let stream = bed.context().get_stream(stream).await.unwrap();
         assert_eq!(stream.cached_info().state.messages, u64::from(taken));
-        assert!(bed.metric(r#"publish_retries_total{what="events"}"#) >= 1.0);
+        assert!(bed.metric(r#"bus_publish_retries_total{what="events"}"#) >= 1.0);
     });
 }
 
@@ -140,7 +143,9 @@ fn options_that_can_not_hold_are_refused_before_anything_is_made() {
             ..options()
         };
         let mut registry = prometheus_client::registry::Registry::default();
-        let metrics = heliograph_bus_nats::Metrics::register(&mut registry).into();
+        let metrics =
+            heliograph_bus_nats::Metrics::register(&mut registry, heliograph_bus_nats::Side::All)
+                .into();
         let tasks = heliograph_lifecycle::Tasks::new();
         let connected = heliograph_bus_nats::NatsBus::connect(options, metrics, &tasks).await;
         let error = connected.unwrap_err();

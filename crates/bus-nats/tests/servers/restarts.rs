@@ -114,7 +114,7 @@ fn a_batch_that_is_sent_again_is_kept_once() {
         })
         .await;
         let resume = async {
-            let retries = r#"publish_retries_total{what="events"}"#;
+            let retries = r#"bus_publish_retries_total{what="events"}"#;
             until("sent again", || bed.metric(retries) >= 3.0).await;
             servers.resume(0);
         };
@@ -155,7 +155,7 @@ fn a_feed_goes_on_where_it_was_when_the_server_restarts() {
         for _ in 5..20 {
             read_one(&mut expected).await;
         }
-        assert_eq!(bed.metric("feed_gaps_total"), 0.0);
+        assert_eq!(bed.metric("bus_feed_gaps_total"), 0.0);
     });
 }
 

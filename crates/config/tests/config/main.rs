@@ -1,7 +1,9 @@
 //! The configuration from outside: a file, an environment and flags go in.
 
+mod canary;
 mod cluster;
 mod load;
+mod traces;
 
 use std::io::Write as _;
 

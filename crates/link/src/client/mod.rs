@@ -288,6 +288,7 @@ impl Requests for Client {
                 filters,
                 after: open.after.0,
                 now: open.now.as_secs(),
+                traceparent: open.trace.as_ref().map(ToString::to_string),
                 ..v1::OpenRequest::default()
             };
             let answer = self.shared.ask(open, request).await?;

@@ -7,7 +7,7 @@ use futures_util::stream;
 use hashbrown::HashMap;
 use heliograph_bus::{CommitNumber, Delivery, Place, Slot};
 use heliograph_proto::{
-    FormError, shared_event,
+    FormError, read_origin, shared_event,
     v1::{self, matcher_message::Message},
 };
 use heliograph_protocol::Refusal;
@@ -310,7 +310,8 @@ impl Running<'_> {
                     .slots
                     .ok_or(FormError::Missing("slots"))?
                     .unpack()?;
-                let event = shared_event(delivery.json)?;
+                let origin = read_origin(delivery.received_micros, delivery.traceparent.as_deref());
+                let event = shared_event(delivery.json, origin)?;
                 shared.metrics.deliveries.inc();
                 let place = delivery.place.map(Place::from);
                 self.replayed(place, &slots);

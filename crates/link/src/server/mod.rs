@@ -18,7 +18,10 @@ use std::{
 use bytes::Bytes;
 use hashbrown::HashMap;
 use heliograph_bus::{CommitNumber, Delivery, Place, Requests, Slot};
-use heliograph_proto::v1::{self, matcher_message::Message};
+use heliograph_proto::{
+    v1::{self, matcher_message::Message},
+    write_origin,
+};
 use heliograph_protocol::Event;
 use parking_lot::RwLock;
 
@@ -202,6 +205,7 @@ impl Shared {
     /// Queues an event for every gateway that wants it. All share one text.
     fn event(&self, event: &Event, place: Option<Place>, slots: Vec<Slot>) {
         let place = place.map(v1::Place::from);
+        let (received_micros, traceparent) = write_origin(event.origin());
         for (session, slots) in self.numbers.blocks.split(slots) {
             let slots = v1::SlotSet::pack(&slots);
             let packed = |slots: &v1::SlotSet| slots.deltas.len() + slots.bits.len();
@@ -210,6 +214,8 @@ impl Shared {
                 json: Bytes::clone(event.json()),
                 place,
                 slots,
+                received_micros,
+                traceparent: traceparent.clone(),
             };
             session.send(Message::Delivery(delivery), bytes);
             self.metrics.deliveries.inc();

@@ -10,7 +10,7 @@ use heliograph_proto::{
     FormError, read_filters,
     v1::{self, gateway_message::Message, matcher_message, matcher_server::Matcher},
 };
-use heliograph_protocol::{PublicKey, Refusal, Timestamp};
+use heliograph_protocol::{PublicKey, Refusal, Timestamp, TraceContext};
 use tokio::{sync::watch, time::timeout};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -199,6 +199,7 @@ impl Service {
             reader,
             after: CommitNumber(open.after),
             now: Timestamp::from_secs(open.now),
+            trace: open.traceparent.as_deref().and_then(TraceContext::parse),
         })
     }
 

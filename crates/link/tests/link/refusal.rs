@@ -65,6 +65,7 @@ async fn counts_are_answered_or_refused() {
         reader: Arc::new(Reader { keys }),
         after: CommitNumber(1),
         now: Timestamp::from_secs(1),
+        trace: None,
     };
     let counted = gateway
         .client

@@ -328,6 +328,12 @@ pub struct Delivery {
     pub place: ::core::option::Option<Place>,
     #[prost(message, optional, tag = "3")]
     pub slots: ::core::option::Option<SlotSet>,
+    /// When the gateway that it came to read it, in microseconds since 1970.
+    #[prost(uint64, tag = "4")]
+    pub received_micros: u64,
+    /// The W3C trace context of a sampled event.
+    #[prost(string, optional, tag = "5")]
+    pub traceparent: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// Slots, ascending, in the shorter of two forms.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -446,6 +452,9 @@ pub struct OpenRequest {
     /// The gateway's clock, in seconds since 1970.
     #[prost(uint64, tag = "8")]
     pub now: u64,
+    /// The W3C trace context of a sampled question.
+    #[prost(string, optional, tag = "9")]
+    pub traceparent: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// A part of a stored answer, newest first.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -482,6 +491,9 @@ pub struct Eose {
     /// Ids of live events that were sent before the answer was read and beaten by then.
     #[prost(message, optional, tag = "4")]
     pub gone: ::core::option::Option<Values>,
+    /// Whether the answer needed the archive.
+    #[prost(bool, tag = "5")]
+    pub archive: bool,
 }
 /// A part of what is to be taken over; `session`, `request` and `from` are the same in all parts.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -532,6 +544,9 @@ pub struct CountRequest {
     pub after: u64,
     #[prost(uint64, tag = "4")]
     pub now: u64,
+    /// As in OpenRequest.
+    #[prost(string, optional, tag = "5")]
+    pub traceparent: ::core::option::Option<::prost::alloc::string::String>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Counted {

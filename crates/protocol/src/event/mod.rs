@@ -12,7 +12,8 @@ use bytes::Bytes;
 
 use self::members::Members;
 use crate::{
-    EventId, HexError, Kind, KindClass, PublicKey, Refusal, Signature, Tag, Tags, Timestamp,
+    EventId, HexError, Kind, KindClass, Origin, PublicKey, Refusal, Signature, Tag, Tags,
+    Timestamp,
     filter::INDEXED_VALUE_BYTES_MAX,
     json::{JsonError, JsonStr, Scanner},
 };
@@ -20,7 +21,7 @@ use crate::{
 /// A well-formed event whose id has been recomputed; the signature may still be unchecked.
 ///
 /// Cloning shares the bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Event {
     json: Bytes,
     id: EventId,
@@ -29,7 +30,17 @@ pub struct Event {
     kind: Kind,
     tags: Range<u32>,
     content: Range<u32>,
+    origin: Origin,
 }
+
+/// By the wire form alone.
+impl PartialEq for Event {
+    fn eq(&self, other: &Self) -> bool {
+        self.json == other.json
+    }
+}
+
+impl Eq for Event {}
 
 /// The address of a replaceable or addressable event (NIP-01): all its versions share it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -220,6 +231,18 @@ impl Event {
     pub fn sig(&self) -> Signature {
         let at = self.json.len() - 2 - 128;
         Signature::from_hex(&self.json[at..at + 128]).expect("checked when the event was read")
+    }
+
+    /// What this relay noted when it got the event.
+    #[must_use]
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The same event from elsewhere.
+    #[must_use]
+    pub fn with_origin(self, origin: Origin) -> Self {
+        Self { origin, ..self }
     }
 
     /// The tags, read on demand.

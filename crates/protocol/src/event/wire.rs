@@ -7,7 +7,8 @@ use sha2::{Digest, Sha256};
 
 use super::{Event, EventError, WireError};
 use crate::{
-    EventId, Kind, PublicKey, Signature, Timestamp, hex::decode_hex, json::write_json_string,
+    EventId, Kind, Origin, PublicKey, Signature, Timestamp, hex::decode_hex,
+    json::write_json_string,
 };
 
 const ID_AT: usize = r#"{"id":""#.len();
@@ -54,6 +55,7 @@ impl Event {
             tags: range(tags).map_err(|_long| WireError)?,
             content: range(content).map_err(|_long| WireError)?,
             json,
+            origin: Origin::default(),
         })
     }
 
@@ -126,6 +128,7 @@ impl Event {
             pubkey,
             created_at,
             kind,
+            origin: Origin::default(),
         })
     }
 }

@@ -188,6 +188,15 @@ fn figures_move() {
     );
     assert_eq!(stats.overlay_events, 0);
     assert!(stats.rows_scanned > 0 && stats.map_used_bytes > 0 && !stats.broken);
+    assert!(stats.disk_free_bytes > 0 && stats.disk_free_bytes <= stats.disk_size_bytes);
+    let mut registry = heliograph_telemetry::registry();
+    store.times().register(&mut registry);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    for op in ["append", "fsync", "flush", "scan"] {
+        let once = format!("heliograph_store_seconds_count{{op=\"{op}\"}} 1\n");
+        assert!(text.contains(&once), "{op} in {text}");
+    }
 }
 
 #[test]

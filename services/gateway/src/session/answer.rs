@@ -1,22 +1,27 @@
-//! REQ, COUNT, CLOSE: the life of a subscription (R01-50 to R01-59).
+//! REQ and CLOSE: the life of a subscription (R01-50 to R01-59).
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::{AbortHandle, Abortable};
 use hashbrown::HashSet;
-use heliograph_bus::{AnswerEnd, Bus, BusError, Count, Eose, Open, Slot};
-use heliograph_policy::{admit_filters, admit_subscription, check_count_filters, check_filters};
-use heliograph_protocol::{
-    EoseHint, EventId, Filter, Refusal, RelayMessage, SubscriptionId, Timestamp,
-};
+use heliograph_bus::{AnswerEnd, Bus, BusError, Eose, Open, Slot};
+use heliograph_policy::{admit_filters, admit_subscription, check_filters};
+use heliograph_protocol::{EoseHint, EventId, Filter, Refusal, RelayMessage, SubscriptionId};
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Semaphore;
 
 use super::{Session, Work, messages::Done};
 use crate::{
     Options,
     hub::{Overrun, Subscriber},
+    metrics::{Limit, RateLimit, ReqResult},
     outbox::Outbox,
+    received::{Asked, Received},
     server::Gateway,
+    tops::Shape,
 };
 
 /// An open subscription of this connection.
@@ -39,16 +44,19 @@ impl<B: Bus> Session<B> {
         &mut self,
         id: SubscriptionId,
         filters: Vec<Filter>,
-        now: Timestamp,
-        received: Instant,
+        received: Received,
         options: &Options,
         work: &mut Work,
     ) {
+        let mut asked = Asked::begin("REQ", about(&filters), received);
         // A subscription of this id ends, whether the new one is taken or not (R01-26, R01-56).
         self.end_subscription(&id);
-        if let Err(refusal) = self.may_open(&filters, received, options) {
-            return self.closed(&id, &refusal);
+        if let Err(refusal) = self.may_open(&filters, received.at, options) {
+            asked.refuse(&refusal);
+            return self.req_refused(&id, &refusal);
         }
+        let shape = Shape::of_req(&filters);
+        asked.set("shape", || shape.to_string());
         let subscriber = Arc::new(Subscriber::new(&id, Arc::clone(&self.outbox)));
         let slot = self.gateway.hub.allot(Arc::clone(&subscriber));
         let open = Open {
@@ -57,7 +65,8 @@ impl<B: Bus> Session<B> {
             filters,
             reader: Arc::clone(&self.reader),
             after: self.after(),
-            now,
+            now: received.now(),
+            trace: asked.trace(),
         };
         let answer = Answer {
             questions: Arc::clone(&self.questions),
@@ -66,7 +75,11 @@ impl<B: Bus> Session<B> {
             subscriber: Arc::clone(&subscriber),
             id: id.clone(),
             hints: options.eose_hints,
-            received,
+            asked,
+            shape,
+            rows: 0,
+            took: Duration::ZERO,
+            settled: false,
         };
         let (answering, registration) = AbortHandle::new_pair();
         let answered = id.clone();
@@ -81,7 +94,7 @@ impl<B: Bus> Session<B> {
                 end,
             })
         }));
-        self.gateway.metrics.subscriptions.inc();
+        self.gateway.metrics.questions.subscriptions.inc();
         self.subscriptions.insert(
             id,
             Subscription {
@@ -90,6 +103,13 @@ impl<B: Bus> Session<B> {
                 answering,
             },
         );
+    }
+
+    /// Answers a REQ that isn't taken.
+    pub(super) fn req_refused(&mut self, id: &SubscriptionId, refusal: &Refusal) {
+        let questions = &self.gateway.metrics.questions;
+        questions.result(ReqResult::Closed).inc();
+        self.closed(id, refusal);
     }
 
     fn may_open(
@@ -102,11 +122,14 @@ impl<B: Bus> Session<B> {
         if admit_subscription(self.subscriptions.len(), &options.filters).is_err() {
             self.clear_ended();
         }
-        admit_subscription(self.subscriptions.len(), &options.filters)?;
+        self.count_beyond(
+            Limit::Subscriptions,
+            admit_subscription(self.subscriptions.len(), &options.filters),
+        )?;
         check_filters(filters, &self.reader)
     }
 
-    fn may_ask(
+    pub(super) fn may_ask(
         &mut self,
         filters: &[Filter],
         received: Instant,
@@ -114,11 +137,17 @@ impl<B: Bus> Session<B> {
     ) -> Result<(), Refusal> {
         let limits = &options.limits;
         let price = price(filters);
-        let mine = self
-            .reqs
-            .take(received, price.min(limits.reqs.burst.max(1)));
+        let mine = price.min(limits.reqs.burst.max(1));
         let shared = price.min(limits.reqs_per_ip.burst.max(1));
-        if !mine || !self.admitted.take_req(received, shared) {
+        let exceeded = if !self.reqs.take(received, mine) {
+            Some(RateLimit::ReqsPerConnection)
+        } else if !self.admitted.take_req(received, shared) {
+            Some(RateLimit::ReqsPerIp)
+        } else {
+            None
+        };
+        if let Some(limit) = exceeded {
+            self.gateway.metrics.limits.rate(limit).inc();
             return Err(Refusal::rate_limited("slow down"));
         }
         if options.auth_to_read && self.reader.is_anonymous() {
@@ -126,57 +155,25 @@ impl<B: Bus> Session<B> {
                 "this relay is read by authenticated users only",
             ));
         }
-        admit_filters(filters, &options.filters)
-    }
-
-    /// `["COUNT",…]` (NIP-45)
-    pub(super) fn count(
-        &mut self,
-        id: SubscriptionId,
-        filters: Vec<Filter>,
-        now: Timestamp,
-        received: Instant,
-        options: &Options,
-        work: &mut Work,
-    ) {
-        if let Err(refusal) = self.may_count(&filters, received, options) {
-            return self.closed(&id, &refusal);
-        }
-        self.pending_counts += 1;
-        let count = Count {
-            filters,
-            reader: Arc::clone(&self.reader),
-            after: self.after(),
-            now,
+        let too_many = filters.len() > options.filters.filters_max;
+        let limit = if too_many {
+            Limit::Filters
+        } else {
+            Limit::FilterValues
         };
-        let gateway = Arc::clone(&self.gateway);
-        let questions = Arc::clone(&self.questions);
-        work.push(Box::pin(async move {
-            let _place = questions.acquire().await;
-            let result = match gateway.bus.matcher() {
-                Ok(matcher) => matcher.count(count).await,
-                Err(error) => Err(error.into()),
-            };
-            Done::Count {
-                id,
-                result,
-                received,
-            }
-        }));
+        self.count_beyond(limit, admit_filters(filters, &options.filters))
     }
 
-    fn may_count(
-        &mut self,
-        filters: &[Filter],
-        received: Instant,
-        options: &Options,
+    /// Counts what was refused because of a limit.
+    pub(super) fn count_beyond(
+        &self,
+        limit: Limit,
+        admitted: Result<(), Refusal>,
     ) -> Result<(), Refusal> {
-        if !options.count {
-            return Err(Refusal::unsupported("COUNT is switched off here"));
+        if admitted.is_err() {
+            self.gateway.metrics.limits.bound(limit).inc();
         }
-        self.may_ask(filters, received, options)?;
-        admit_subscription(self.pending_counts, &options.filters)?;
-        check_count_filters(filters, &self.reader)
+        admitted
     }
 
     /// CLOSE is never refused, but it uses up what REQs are held against; so does a malformed REQ.
@@ -192,7 +189,7 @@ impl<B: Bus> Session<B> {
         };
         subscription.subscriber.end();
         subscription.answering.abort();
-        self.gateway.metrics.subscriptions.dec();
+        self.gateway.metrics.questions.subscriptions.dec();
         if let Ok(matcher) = self.gateway.bus.matcher() {
             matcher.close(subscription.slot);
         }
@@ -208,12 +205,14 @@ impl<B: Bus> Session<B> {
         }
     }
 
-    /// Ends all subscriptions, each with CLOSED (CL-6).
+    /// Ends all subscriptions because the gateway stops, each with CLOSED (CL-6).
     pub(super) fn close_subscriptions(&mut self, refusal: &Refusal) {
         self.clear_ended();
         for id in self.subscription_ids() {
             self.end_subscription(&id);
-            self.closed(&id, refusal);
+            self.gateway.metrics.questions.drained().inc();
+            self.outbox
+                .text(RelayMessage::Closed(&id, refusal).encode());
         }
     }
 
@@ -241,7 +240,29 @@ fn price(filters: &[Filter]) -> u32 {
     u32::try_from(1 + values / VALUES_PER_REQ).unwrap_or(u32::MAX)
 }
 
-/// What the stored part of one REQ needs.
+/// What tells questions apart in a trace.
+pub(super) fn about(filters: &[Filter]) -> (&'static str, u32) {
+    let filters = u32::try_from(filters.len()).unwrap_or(u32::MAX);
+    ("filters", filters)
+}
+
+/// A question that the matcher works on, in the gauge until it is dropped.
+pub(super) struct InFlight(Gauge);
+
+impl InFlight {
+    pub(super) fn enter(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// What the stored part of one REQ needs, and what is known of it until it is over.
 struct Answer<B: Bus> {
     questions: Arc<Semaphore>,
     gateway: Arc<Gateway<B>>,
@@ -249,7 +270,14 @@ struct Answer<B: Bus> {
     subscriber: Arc<Subscriber>,
     id: SubscriptionId,
     hints: bool,
-    received: Instant,
+    asked: Asked,
+    shape: Shape,
+    /// Events sent so far.
+    rows: u64,
+    /// Time that the matcher took for them.
+    took: Duration,
+    /// Whether what ended it was counted.
+    settled: bool,
 }
 
 /// How often a question is asked again when the matcher that answers it goes away.
@@ -257,14 +285,26 @@ const INTERRUPTIONS_MAX: u32 = 3;
 
 impl<B: Bus> Answer<B> {
     /// Sends the stored part at the pace of the socket, then goes live.
-    async fn run(self, open: Open) -> Result<(), Refusal> {
+    async fn run(mut self, open: Open) -> Result<(), Refusal> {
         // Before the subscription is registered: what comes while it waits is in the stored part.
-        let _place = self.questions.acquire().await;
+        let questions = Arc::clone(&self.questions);
+        let _place = questions.acquire().await;
+        let in_flight = &self.gateway.metrics.questions.in_flight;
+        let _in_flight = InFlight::enter(in_flight);
+        let answered = self.ask_until_answered(open).await;
+        if let Err(refusal) = &answered {
+            self.settle(ReqResult::Closed);
+            self.asked.refuse(refusal);
+        }
+        answered
+    }
+
+    async fn ask_until_answered(&mut self, open: Open) -> Result<(), Refusal> {
         let mut sent = HashSet::new();
         for interruptions in 0..=INTERRUPTIONS_MAX {
             let again = interruptions > 0;
             match self.ask(open.clone(), &mut sent, again).await {
-                Err(Broken::Interrupted) => self.gateway.metrics.answers_interrupted.inc(),
+                Err(Broken::Interrupted) => self.gateway.metrics.questions.interrupted.inc(),
                 Err(Broken::Refused(refusal)) => return Err(refusal),
                 Ok(()) => return Ok(()),
             };
@@ -274,16 +314,20 @@ impl<B: Bus> Answer<B> {
 
     /// Asks once; if `again`, what is in `sent` isn't sent a second time.
     async fn ask(
-        &self,
+        &mut self,
         open: Open,
         sent: &mut HashSet<EventId>,
         again: bool,
     ) -> Result<(), Broken> {
+        let mut asked_at = Instant::now();
         let mut pages = self.gateway.bus.matcher()?.open(open).await?;
         loop {
             let page = pages.next().await?;
+            self.took += asked_at.elapsed();
             if sent.is_empty() && !page.events.is_empty() {
-                self.observe(&self.gateway.metrics.first_event_seconds);
+                let (seconds, trace) = (self.asked.received.seconds(), self.asked.trace());
+                let first_event_seconds = &self.gateway.metrics.questions.first_event_seconds;
+                first_event_seconds.observe_traced(seconds, trace);
             }
             for event in &page.events {
                 self.outbox.room().await;
@@ -291,29 +335,67 @@ impl<B: Bus> Answer<B> {
                 if !repeated && !self.subscriber.stored(event) {
                     return Ok(());
                 }
+                self.rows += 1;
             }
             match page.end {
                 None => {}
                 Some(AnswerEnd::Closed(refusal)) => return Err(Broken::Refused(refusal)),
                 Some(AnswerEnd::Eose(end)) => return Ok(self.go_live(end, sent)?),
             }
+            asked_at = Instant::now();
         }
     }
 
-    fn go_live(&self, end: Eose, sent: &mut HashSet<EventId>) -> Result<(), Refusal> {
+    fn go_live(&mut self, end: Eose, sent: &mut HashSet<EventId>) -> Result<(), Refusal> {
         let hint = if self.hints { end.hint } else { EoseHint::None };
         let eose = RelayMessage::Eose(&self.id, hint).encode();
-        self.subscriber
+        let archive = end.archive;
+        let metrics = &self.gateway.metrics;
+        let live = self
+            .subscriber
             .go_live(eose, end, sent)
             .map_err(|Overrun| {
+                metrics.traffic.slow_dropped().inc();
                 Refusal::error("too many live events before the stored ones were sent")
             })?;
-        self.observe(&self.gateway.metrics.eose_seconds);
+        if live {
+            let (seconds, trace) = (self.asked.received.seconds(), self.asked.trace());
+            let eose_seconds = metrics.questions.eose_seconds(archive);
+            eose_seconds.observe_traced(seconds, trace);
+            let plan = if archive { "archive" } else { "recent" };
+            self.asked.set("plan", || plan);
+            self.settle(ReqResult::Eose);
+            self.asked.end("eose");
+        }
         Ok(())
     }
 
-    fn observe(&self, histogram: &prometheus_client::metrics::histogram::Histogram) {
-        histogram.observe(self.received.elapsed().as_secs_f64());
+    fn settle(&mut self, result: ReqResult) {
+        self.settled = true;
+        let metrics = &self.gateway.metrics;
+        metrics.questions.result(result).inc();
+        metrics
+            .tops
+            .answered(&self.shape, self.rows, self.took, Instant::now());
+        let rows = self.rows;
+        self.asked.set("events", || rows);
+    }
+}
+
+/// An answer that is neither EOSE nor CLOSED by this task: the client ended the subscription or left, or its
+/// matcher lost it.
+impl<B: Bus> Drop for Answer<B> {
+    fn drop(&mut self) {
+        if self.settled {
+            return;
+        }
+        let failed = self.subscriber.was_failed();
+        self.settle(if failed {
+            ReqResult::Closed
+        } else {
+            ReqResult::Ended
+        });
+        self.asked.end(if failed { "closed" } else { "ended" });
     }
 }
 

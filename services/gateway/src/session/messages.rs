@@ -1,6 +1,6 @@
 //! What each client message does, and what becomes of work that was begun.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use heliograph_bus::{Bus, CommitNumber, Counted};
 use heliograph_protocol::{
@@ -10,8 +10,10 @@ use heliograph_protocol::{
 use super::{Session, Work, answer::Answered};
 use crate::{
     Options,
-    metrics::{Closed, Verb},
+    addresses::AddressKey,
+    metrics::{BannedBy, Closed, EventResult, Verb},
     pipeline::{Accepted, Refused},
+    received::Received,
     websocket::close,
 };
 
@@ -29,49 +31,54 @@ pub(super) enum Done {
     Count {
         id: SubscriptionId,
         result: Result<Counted, Refusal>,
-        received: Instant,
     },
 }
 
 impl<B: Bus> Session<B> {
     /// Handles one text message.
     pub(super) fn message(&mut self, text: &str, options: &Options, work: &mut Work) {
-        let (received, now) = (Instant::now(), self.gateway.now());
-        let metrics = Arc::clone(&self.gateway.metrics);
+        let received = self.gateway.received();
         match ClientMessage::parse(text) {
             Ok(ClientMessage::Event(event)) => {
-                metrics.message(Verb::Event).inc();
-                self.event(event, now, received, work);
+                self.count(Verb::Event);
+                self.event(event, received, work);
             }
             Ok(ClientMessage::Req { id, filters }) => {
-                metrics.message(Verb::Req).inc();
-                self.req(id, filters, now, received, options, work);
+                self.count(Verb::Req);
+                self.req(id, filters, received, options, work);
             }
             Ok(ClientMessage::Count { id, filters }) => {
-                metrics.message(Verb::Count).inc();
-                self.count(id, filters, now, received, options, work);
+                self.count(Verb::Count);
+                self.count_events(id, filters, received, options, work);
             }
             Ok(ClientMessage::Close(id)) => {
-                metrics.message(Verb::Close).inc();
-                self.count_query(received);
+                self.count(Verb::Close);
+                self.count_query(received.at);
                 self.end_subscription(&id);
             }
             Ok(ClientMessage::Auth(event)) => {
-                metrics.message(Verb::Auth).inc();
-                self.auth(event, now, work);
+                self.count(Verb::Auth);
+                self.auth(event, received, work);
             }
             Err(error) => self.refused_message(&error, received, options),
         }
     }
 
+    fn count(&self, verb: Verb) {
+        self.gateway.metrics.traffic.message(verb).inc();
+    }
+
     /// Answers what can't be taken. It uses up the rate of what it was meant to be.
-    fn refused_message(&mut self, error: &MessageError, received: Instant, options: &Options) {
+    fn refused_message(&mut self, error: &MessageError, received: Received, options: &Options) {
         match error {
             MessageError::Notice(refusal) => self.invalid(refusal, options),
             MessageError::Event { id, refusal } => {
-                self.count_event(received);
-                self.gateway.metrics.message(Verb::Event).inc();
-                self.gateway.metrics.event_refused(refusal.prefix).inc();
+                self.count_event(received.at);
+                self.count(Verb::Event);
+                let events = &self.gateway.metrics.events;
+                events.unreadable().inc();
+                events.result(EventResult::Refused(refusal.prefix)).inc();
+                self.rejected(refusal);
                 self.outbox.text(
                     RelayMessage::Ok {
                         id,
@@ -81,16 +88,25 @@ impl<B: Bus> Session<B> {
                 );
             }
             MessageError::Req { id, refusal } => {
-                self.count_query(received);
-                self.gateway.metrics.message(Verb::Req).inc();
+                self.count_query(received.at);
+                self.count(Verb::Req);
                 self.end_subscription(id);
-                self.closed(id, refusal);
+                self.req_refused(id, refusal);
             }
             MessageError::Count { id, refusal } => {
-                self.count_query(received);
-                self.gateway.metrics.message(Verb::Count).inc();
+                self.count_query(received.at);
+                self.count(Verb::Count);
                 self.closed(id, refusal);
             }
+        }
+    }
+
+    /// Notes that something of this client wasn't taken, unless it was our fault.
+    pub(super) fn rejected(&self, refusal: &Refusal) {
+        if refusal.prefix != Prefix::Error {
+            let address = AddressKey::new(self.address);
+            let tops = &self.gateway.metrics.tops;
+            tops.rejected(address, Instant::now());
         }
     }
 
@@ -99,7 +115,8 @@ impl<B: Bus> Session<B> {
         if refusal.prefix == Prefix::AuthRequired {
             self.challenge_if_used();
         }
-        self.gateway.metrics.req_closed(refusal.prefix).inc();
+        self.gateway.metrics.questions.closed(refusal.prefix).inc();
+        self.rejected(refusal);
         self.outbox.text(RelayMessage::Closed(id, refusal).encode());
     }
 
@@ -108,33 +125,23 @@ impl<B: Bus> Session<B> {
         match done {
             Done::Event { id, result } => {
                 self.pending_events -= 1;
-                match result {
-                    Ok(accepted) => self.accepted(&id, accepted),
-                    Err(refused) => self.refused(&id, &refused),
-                }
+                self.published(&id, result);
             }
             Done::Auth { id, result } => {
                 self.pending_events -= 1;
                 match result {
                     Ok(key) => self.authenticated(&id, key),
                     Err(refused) => {
-                        self.gateway.metrics.auth_failed.inc();
-                        self.outbox.text(id.ok(Err(&refused.refusal)));
+                        self.auth_refused(&id, &refused.refusal);
                         self.note_bad_signature(&refused);
                     }
                 }
             }
             Done::Answer(answered) => self.answered(answered),
-            Done::Count {
-                id,
-                result,
-                received,
-            } => {
+            Done::Count { id, result } => {
                 self.pending_counts -= 1;
                 match result {
                     Ok(Counted { count, approximate }) => {
-                        let seconds = received.elapsed().as_secs_f64();
-                        self.gateway.metrics.count_seconds.observe(seconds);
                         let message = RelayMessage::Count {
                             id: &id,
                             count,
@@ -148,23 +155,21 @@ impl<B: Bus> Session<B> {
         }
     }
 
-    fn accepted(&mut self, id: &EventId, accepted: Accepted) {
-        self.commit = self.commit.max(accepted.commit);
-        self.gateway.metrics.events_accepted.inc();
-        self.outbox.text(id.ok(Ok(accepted.message)));
-    }
-
-    /// Answers with OK `false`, a challenge first if that is what is missing.
-    pub(super) fn refused(&mut self, id: &EventId, refused: &Refused) {
+    /// Answers an EVENT; OK `false` with a challenge first if that is what is missing.
+    pub(super) fn published(&mut self, id: &EventId, result: Result<Accepted, Refused>) {
+        let refused = match result {
+            Ok(accepted) => {
+                self.commit = self.commit.max(accepted.commit);
+                return self.outbox.text(id.ok(Ok(accepted.message)));
+            }
+            Err(refused) => refused,
+        };
         if refused.refusal.prefix == Prefix::AuthRequired {
             self.challenge_if_used();
         }
-        self.gateway
-            .metrics
-            .event_refused(refused.refusal.prefix)
-            .inc();
+        self.rejected(&refused.refusal);
         self.outbox.text(id.ok(Err(&refused.refusal)));
-        self.note_bad_signature(refused);
+        self.note_bad_signature(&refused);
     }
 
     /// Bad signatures cost the relay most: an address that sends many is closed and banned.
@@ -172,9 +177,10 @@ impl<B: Bus> Session<B> {
         let options = self.gateway.options.load();
         if refused.bad_signature && self.admitted.bad_signature(&options.limits, Instant::now()) {
             drop(options);
-            self.gateway.metrics.bans.inc();
+            let limits = &self.gateway.metrics.limits;
+            limits.banned(BannedBy::Signatures).inc();
             self.outbox.close(close::POLICY, "too many bad signatures");
-            self.closing = Some(Closed::Policy);
+            self.closing = Some(Closed::BadSignatures);
         }
     }
 

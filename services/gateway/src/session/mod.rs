@@ -2,8 +2,10 @@
 //! nothing is on its way.
 
 mod answer;
+mod count;
 mod event;
 mod messages;
+mod reading;
 mod socket;
 
 use std::{net::IpAddr, ops::ControlFlow, sync::Arc, time::Duration};
@@ -27,10 +29,10 @@ use self::{answer::Subscription, messages::Done, socket::Socket};
 use crate::{
     Options, Stream,
     addresses::Admitted,
-    metrics::{Closed, Verb},
+    metrics::{BannedBy, Closed, Limit},
     outbox::Outbox,
     server::Gateway,
-    websocket::{Decoder, Incoming, Violation, close},
+    websocket::{Decoder, close},
 };
 
 /// Work under way for one connection: each ends in one answer.
@@ -87,14 +89,14 @@ pub(crate) async fn run<B: Bus, S: Stream>(gateway: Arc<Gateway<B>>, opened: Ope
         .serve(&mut socket, decoder, read_ahead, &options, &mut work)
         .await;
     session.end_subscriptions();
-    gateway.metrics.closed(closed).inc();
+    session.count_closed(closed);
     let left = matches!(closed, Closed::Client | Closed::Lost);
     let finish = async {
         if left {
             session.finish_events(&mut work).await;
         }
     };
-    tokio::join!(socket.linger(), finish);
+    tokio::join!(socket.linger(&gateway), finish);
     session.forget();
 }
 
@@ -119,7 +121,10 @@ struct Session<B: Bus> {
     /// Places for [`QUESTIONS_MAX`].
     questions: Arc<Semaphore>,
     closing: Option<Closed>,
-    closing_since: Option<Instant>,
+    /// When it was opened; once it is closing, when that began.
+    since: Instant,
+    /// Whether `since` says when closing began.
+    flushing: bool,
 }
 
 impl<B: Bus> Session<B> {
@@ -149,7 +154,8 @@ impl<B: Bus> Session<B> {
             invalid_messages: 0,
             questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
             closing: None,
-            closing_since: None,
+            since: Instant::now(),
+            flushing: false,
         }
     }
 
@@ -177,11 +183,11 @@ impl<B: Bus> Session<B> {
         self.outbox
             .text(RelayMessage::Auth(&self.challenge).encode());
         // Given away: with it go the eight kilobytes that the head of the request was read into.
-        self.take(&mut Vec::from(read_ahead), &mut decoder, work);
+        self.take(&mut Vec::from(read_ahead), &mut decoder, work, heard);
         let mut begun = decoder.is_partial().then_some(heard);
         loop {
             self.close_if_due(drain_at);
-            let blocked = match socket.write(&self.gateway.metrics) {
+            let blocked = match socket.write(&self.gateway) {
                 Ok(blocked) => blocked,
                 Err(_error) => return self.closing.unwrap_or(Closed::Lost),
             };
@@ -220,14 +226,13 @@ impl<B: Bus> Session<B> {
                 }
                 () = socket.readable(), if reading => {
                     let mut finished = false;
-                    let take = |chunk: &mut [u8]| {
-                        finished = self.take(chunk, &mut decoder, work);
-                    };
                     let started = Instant::now();
+                    let take = |chunk: &mut [u8]| {
+                        finished = self.take(chunk, &mut decoder, work, started);
+                    };
                     match socket.read(take) {
                         Ok(0) => {}
-                        Ok(read) => {
-                            self.gateway.metrics.bytes_in.inc_by(read as u64);
+                        Ok(_) => {
                             heard = Instant::now();
                             // A message keeps its deadline however its bytes trickle in.
                             begun = match begun {
@@ -262,6 +267,8 @@ impl<B: Bus> Session<B> {
             self.closing = Some(Closed::Drain);
         }
         if self.outbox.is_overflowed() {
+            let traffic = &self.gateway.metrics.traffic;
+            traffic.queued(self.outbox.bytes());
             self.close(
                 Closed::Slow,
                 close::POLICY,
@@ -276,7 +283,9 @@ impl<B: Bus> Session<B> {
         let banned = options.control().load().networks_banned.check(self.address);
         drop(options);
         if banned.is_err() && self.closing.is_none() {
-            self.close(Closed::Policy, close::POLICY, "blocked by the operator");
+            let limits = &self.gateway.metrics.limits;
+            limits.banned(BannedBy::Control).inc();
+            self.close(Closed::Banned, close::POLICY, "blocked by the operator");
         }
     }
 
@@ -289,9 +298,8 @@ impl<B: Bus> Session<B> {
     ) -> ControlFlow<Closed, Option<Instant>> {
         let now = Instant::now();
         if let Some(closed) = self.closing {
-            let flush_by = *self.closing_since.get_or_insert(now) + FLUSH;
-            let is_cut = matches!(closed, Closed::Slow | Closed::Silent);
-            if !blocked || is_cut || flush_by <= now {
+            let flush_by = self.closing_since(now) + FLUSH;
+            if !blocked || closed.is_cut() || flush_by <= now {
                 return ControlFlow::Break(closed);
             }
             return ControlFlow::Continue(Some(flush_by));
@@ -324,60 +332,15 @@ impl<B: Bus> Session<B> {
         }
     }
 
-    /// Handles what was read; returns whether a message ended in it.
-    fn take(&mut self, chunk: &mut [u8], decoder: &mut Decoder, work: &mut Work) -> bool {
-        let gateway = Arc::clone(&self.gateway);
-        let options = gateway.options.load();
-        let message_bytes_max = options.limits.message_bytes_max;
-        let mut finished = false;
-        let result = decoder.decode(chunk, message_bytes_max, |incoming| {
-            finished |= matches!(incoming, Incoming::Text(_) | Incoming::Binary);
-            if self.closing.is_some() {
-                return;
-            }
-            match incoming {
-                Incoming::Text(text) => self.message(text, &options, work),
-                Incoming::Binary => {
-                    self.invalid(&Refusal::invalid("binary messages are not used"), &options);
-                }
-                Incoming::Ping(payload) => self.outbox.pong(payload),
-                Incoming::Pong => {}
-                Incoming::Close(code) => {
-                    self.outbox.close(code.unwrap_or(1000), "");
-                    self.closing = Some(Closed::Client);
-                }
-            }
-        });
-        if let Err(violation) = result
-            && self.closing.is_none()
-        {
-            self.violation(violation, message_bytes_max);
-        }
-        finished
-    }
-
-    fn violation(&mut self, violation: Violation, message_bytes_max: usize) {
-        let closed = match violation.code {
-            close::TOO_BIG => {
-                let text = format!("messages are limited to {message_bytes_max} bytes");
-                self.notice(&Refusal::invalid(text));
-                Closed::TooBig
-            }
-            close::INVALID_TEXT => Closed::NotUtf8,
-            close::POLICY => Closed::Policy,
-            _ => Closed::Protocol,
-        };
-        self.outbox.close(violation.code, violation.reason);
-        self.closing = Some(closed);
-    }
-
     /// The timer rang: pings a silent client, closes one that stays silent or never finishes.
     /// Returns when to look again.
     fn tick(&mut self, heard: Instant, begun: Option<Instant>, options: &Options) -> Duration {
         let (limits, silence) = (&options.limits, heard.elapsed());
         if begun.is_some_and(|begun| begun.elapsed() >= limits.message_timeout) {
+            let limits = &self.gateway.metrics.limits;
+            limits.bound(Limit::MessageTime).inc();
             self.close(
-                Closed::Silent,
+                Closed::Unfinished,
                 close::POLICY,
                 "a message was not finished in time",
             );
@@ -401,23 +364,6 @@ impl<B: Bus> Session<B> {
         self.closing = Some(closed);
     }
 
-    fn notice(&self, refusal: &Refusal) {
-        self.outbox.text(RelayMessage::Notice(refusal).encode());
-    }
-
-    /// A message without sense: NOTICE, and in the end a close (R01-22).
-    fn invalid(&mut self, refusal: &Refusal, options: &Options) {
-        self.gateway.metrics.message(Verb::Invalid).inc();
-        self.notice(refusal);
-        self.invalid_messages += 1;
-        let max = options.limits.invalid_messages_max;
-        if max > 0 && self.invalid_messages >= max {
-            self.outbox
-                .close(close::POLICY, "too many invalid messages");
-            self.closing = Some(Closed::Policy);
-        }
-    }
-
     /// Sends the challenge before an `auth-required:` answer, unless it is still outstanding
     /// (R42-1). The one of the start stays in force until it has been used.
     fn challenge_if_used(&mut self) {
@@ -426,6 +372,34 @@ impl<B: Bus> Session<B> {
             self.outbox
                 .text(RelayMessage::Auth(&self.challenge).encode());
         }
+    }
+
+    /// When closing began: now, if it hadn't.
+    fn closing_since(&mut self, now: Instant) -> Instant {
+        if !self.flushing {
+            self.count_age();
+            self.flushing = true;
+            self.since = now;
+        }
+        self.since
+    }
+
+    /// Counts the end of the connection.
+    fn count_closed(&self, closed: Closed) {
+        let metrics = &self.gateway.metrics;
+        metrics.connections.closed(closed).inc();
+        if closed == Closed::Slow {
+            metrics.traffic.slow_closed().inc();
+        }
+        // Else it was counted when closing began.
+        if !self.flushing {
+            self.count_age();
+        }
+    }
+
+    fn count_age(&self) {
+        let age_seconds = &self.gateway.metrics.connections.age_seconds;
+        age_seconds.observe(self.since.elapsed().as_secs_f64());
     }
 
     fn end_subscriptions(&mut self) {

@@ -1,11 +1,22 @@
 //! The socket of a session: reads into a buffer that all sessions of a thread share, writes what
 //! waits in one system call where it fits.
 
-use std::{cell::RefCell, io, sync::Arc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    sync::Arc,
+    time::Duration,
+};
 
+use heliograph_bus::Bus;
 use tokio::time::Instant;
 
-use crate::{Metrics, Stream, outbox::Outbox};
+use crate::{
+    Stream,
+    metrics::Traffic,
+    outbox::{Outbox, Taken},
+    server::Gateway,
+};
 
 /// Bytes read at once.
 const READ_BYTES: usize = 64 * 1024;
@@ -16,7 +27,15 @@ const WRITE_BYTES: usize = 128 * 1024;
 /// Time that a client has to read the close frame.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// Of the writes of a thread that find little waiting one in so many says how much it was.
+const QUEUES_SAMPLED: u32 = 64;
+
+/// From so many bytes on each write says how much waited.
+const QUEUE_BYTES_LARGE: usize = 65_536;
+
 thread_local! {
+    /// Writes until the next sample.
+    static UNSAMPLED: Cell<u32> = const { Cell::new(0) };
     static READ: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
     static WRITE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
@@ -71,9 +90,10 @@ impl<S: Stream> Socket<S> {
     /// # Errors
     ///
     /// The connection is lost.
-    pub(super) fn write(&mut self, metrics: &Metrics) -> io::Result<bool> {
+    pub(super) fn write<B: Bus>(&mut self, gateway: &Gateway<B>) -> io::Result<bool> {
+        let traffic = &gateway.metrics.traffic;
         if !self.rest.is_empty() {
-            let written = self.try_write(&self.rest, metrics)?;
+            let written = self.try_write(&self.rest, traffic)?;
             self.rest.drain(..written);
             if !self.rest.is_empty() {
                 if written > 0 || self.stalled_since.is_none() {
@@ -87,12 +107,14 @@ impl<S: Stream> Socket<S> {
         WRITE.with_borrow_mut(|buffer| {
             loop {
                 buffer.clear();
-                let frames = self.outbox.take(buffer, WRITE_BYTES);
-                metrics.frames_out.inc_by(frames as u64);
+                let clock = || gateway.unix_micros();
+                let taken = self.outbox.take(buffer, WRITE_BYTES, clock);
                 if buffer.is_empty() {
                     return Ok(false);
                 }
-                let written = self.try_write(buffer, metrics)?;
+                sample_queue(&taken, traffic);
+                let written = self.try_write(buffer, traffic)?;
+                taken.count(traffic);
                 if written < buffer.len() {
                     self.rest = buffer[written..].to_vec();
                     self.stalled_since = Some(Instant::now());
@@ -106,14 +128,13 @@ impl<S: Stream> Socket<S> {
         })
     }
 
-    fn try_write(&self, bytes: &[u8], metrics: &Metrics) -> io::Result<usize> {
+    fn try_write(&self, bytes: &[u8], traffic: &Traffic) -> io::Result<usize> {
         let written = match self.stream.try_write(bytes) {
             Ok(written) => written,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) => return Err(error),
         };
-        metrics.writes.inc();
-        metrics.bytes_out.inc_by(written as u64);
+        traffic.writes.inc();
         Ok(written)
     }
 
@@ -124,10 +145,13 @@ impl<S: Stream> Socket<S> {
 
     /// Gives the client time to read the close frame: a socket that is dropped with unread input
     /// is reset, and what was written may be lost with it.
-    pub(super) async fn linger(mut self) {
+    pub(super) async fn linger<B: Bus>(mut self, gateway: &Gateway<B>) {
+        let traffic = &gateway.metrics.traffic;
+        let clock = || gateway.unix_micros();
         let linger = async {
             let mut rest = std::mem::take(&mut self.rest);
-            self.outbox.take(&mut rest, usize::MAX);
+            let last = self.outbox.take(&mut rest, usize::MAX, clock);
+            last.count(traffic);
             while !rest.is_empty() {
                 self.stream.writable().await?;
                 match self.stream.try_write(&rest) {
@@ -147,5 +171,18 @@ impl<S: Stream> Socket<S> {
         };
         // Over when the client has closed too, or when it takes too long: both are fine.
         drop(tokio::time::timeout(LINGER, linger).await);
+    }
+}
+
+/// Shows how much waited, often enough to be told from the rest.
+fn sample_queue(taken: &Taken, traffic: &Traffic) {
+    let sampled = taken.queued_bytes >= QUEUE_BYTES_LARGE
+        || UNSAMPLED.with(|unsampled| {
+            let left = unsampled.get();
+            unsampled.set(left.checked_sub(1).unwrap_or(QUEUES_SAMPLED - 1));
+            left == 0
+        });
+    if sampled {
+        traffic.queued(taken.queued_bytes);
     }
 }

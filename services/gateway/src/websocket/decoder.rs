@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::{RSV1, close, deflate};
+use crate::metrics::Frames;
 
 /// Frames of one fragmented message at most; a flood of empty ones ends the connection.
 const FRAGMENTS_MAX: u32 = 1_024;
@@ -76,7 +77,7 @@ impl Decoder {
     }
 
     /// Takes what was read and calls `take` for each thing that is now whole. `chunk` is used as
-    /// work space.
+    /// work space. Whole frames are added to `counted`.
     ///
     /// # Errors
     ///
@@ -85,16 +86,17 @@ impl Decoder {
         &mut self,
         chunk: &mut [u8],
         message_bytes_max: usize,
+        counted: &mut Frames,
         mut take: impl FnMut(Incoming<'_>),
     ) -> Result<(), Violation> {
         if self.partial.is_empty() {
-            let used = self.frames(chunk, message_bytes_max, &mut take)?;
+            let used = self.frames(chunk, message_bytes_max, counted, &mut take)?;
             self.partial.extend_from_slice(&chunk[used..]);
             return Ok(());
         }
         let mut buffer = std::mem::take(&mut self.partial);
         buffer.extend_from_slice(chunk);
-        let used = self.frames(&mut buffer, message_bytes_max, &mut take)?;
+        let used = self.frames(&mut buffer, message_bytes_max, counted, &mut take)?;
         if used < buffer.len() {
             buffer.drain(..used);
             self.partial = buffer;
@@ -107,15 +109,23 @@ impl Decoder {
         &mut self,
         buffer: &mut [u8],
         message_bytes_max: usize,
+        counted: &mut Frames,
         take: &mut impl FnMut(Incoming<'_>),
     ) -> Result<usize, Violation> {
         let mut used = 0;
         while let Some(header) = self.header(&buffer[used..], message_bytes_max)? {
+            // A fragment is compressed if the first one of its message says so.
+            let first = self.opcode.filter(|_| header.opcode == 0);
+            if first.unwrap_or(header.first) & RSV1 == 0 {
+                counted.plain += header.payload.end as u64;
+            } else {
+                counted.compressed += header.payload.end as u64;
+            }
             let range = used + header.payload.start..used + header.payload.end;
             used = range.end;
             let payload = &mut buffer[range];
             unmask(payload, header.mask);
-            self.frame(&header, payload, message_bytes_max, take)?;
+            self.frame(&header, payload, message_bytes_max, counted, take)?;
         }
         Ok(used)
     }
@@ -192,6 +202,7 @@ impl Decoder {
         header: &FrameHeader,
         payload: &[u8],
         message_bytes_max: usize,
+        counted: &mut Frames,
         take: &mut impl FnMut(Incoming<'_>),
     ) -> Result<(), Violation> {
         match header.opcode {
@@ -199,7 +210,7 @@ impl Decoder {
             9 => take(Incoming::Ping(payload)),
             10 => take(Incoming::Pong),
             _ if header.fin && self.opcode.is_none() => {
-                message(header.first, payload, message_bytes_max, take)?;
+                message(header.first, payload, message_bytes_max, counted, take)?;
             }
             _ => {
                 self.fragments += 1;
@@ -215,7 +226,7 @@ impl Decoder {
                     let whole = std::mem::take(&mut self.message);
                     self.opcode = None;
                     self.fragments = 0;
-                    message(first, &whole, message_bytes_max, take)?;
+                    message(first, &whole, message_bytes_max, counted, take)?;
                 }
             }
         }
@@ -227,12 +238,14 @@ fn message(
     first: u8,
     payload: &[u8],
     message_bytes_max: usize,
+    counted: &mut Frames,
     take: &mut impl FnMut(Incoming<'_>),
 ) -> Result<(), Violation> {
     if first & RSV1 != 0 {
         let plain = deflate::inflate(payload, message_bytes_max)?;
-        return message(first & !RSV1, &plain, message_bytes_max, take);
+        return message(first & !RSV1, &plain, message_bytes_max, counted, take);
     }
+    counted.payload += payload.len() as u64;
     if first == 2 {
         take(Incoming::Binary);
         return Ok(());
@@ -312,7 +325,7 @@ mod tests {
         let mut seen = Vec::new();
         for chunk in bytes.chunks(size) {
             let mut chunk = chunk.to_vec();
-            let result = decoder.decode(&mut chunk, 1_000, |incoming| {
+            let result = decoder.decode(&mut chunk, 1_000, &mut Frames::default(), |incoming| {
                 seen.push(format!("{incoming:?}"));
             });
             if let Err(violation) = result {
@@ -417,5 +430,31 @@ mod tests {
         frames.resize(1 + 1_024, frame(0x00, b""));
         let (_, code) = decode(&frames.concat(), 4_096);
         assert_eq!(code, Some(1008));
+    }
+
+    #[test]
+    fn bytes_are_counted_as_they_are_on_the_wire_and_as_they_are_meant() {
+        let mut decoder = Decoder::new(true);
+        let mut counted = Frames::default();
+        // "Hello", compressed (RFC 7692 §7.2.3.1), in one frame and in two.
+        let hello = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+        let frames = [
+            frame(0x81, b"plain"),
+            frame(0xc1, &hello),
+            frame(0x41, &hello[..3]),
+            frame(0x89, b"p"),
+            frame(0x80, &hello[3..]),
+        ];
+        // Two bytes at a time: a frame counts once it is whole.
+        for chunk in frames.concat().chunks_mut(2) {
+            let decoded = decoder.decode(chunk, 1_000, &mut counted, |_| ());
+            assert_eq!(decoded, Ok(()));
+        }
+        let expected = Frames {
+            plain: (6 + 5) + (6 + 1),
+            compressed: (6 + 7) + (6 + 3) + (6 + 4),
+            payload: 15,
+        };
+        assert_eq!(counted, expected);
     }
 }

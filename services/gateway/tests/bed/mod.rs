@@ -14,14 +14,16 @@ use heliograph_bus::{
     Counted, Delivery, Eose, InProcess, InProcessOptions, Intake as _, Open, Pages, Published,
     Requests, Resume, Slot,
 };
-use heliograph_gateway::{ConnectionLimits, Gateway, Hub, Info, Known, Metrics, Options, Rate};
+use heliograph_gateway::{
+    ConnectionLimits, Durability, Gateway, Hub, Info, Known, Metrics, Options, Rate,
+};
 use heliograph_lifecycle::{Shutdown, Tasks};
 use heliograph_policy::{EventLimits, FilterLimits, RelayUrls};
 use heliograph_protocol::{EoseHint, Event, Kind, PublicKey, Refusal};
 use heliograph_testkit::{PATIENCE, RELAY_URL, keys::Key};
 use heliograph_verify::Verifier;
 use parking_lot::Mutex;
-use prometheus_client::registry::Registry;
+use prometheus_client::{encoding::text::encode, registry::Registry};
 use tokio::{net::TcpListener, runtime::Runtime, sync::watch};
 
 /// A REQ for this kind has an empty stored part.
@@ -47,6 +49,7 @@ pub(crate) struct Bed {
     pub(crate) shutdown: Shutdown,
     /// The accept loop, and a task for each connection.
     pub(crate) tasks: Tasks,
+    registry: Registry,
     bus: InProcess,
     intake: Mutex<heliograph_bus::InProcessIntake>,
     runtime: Runtime,
@@ -63,7 +66,8 @@ impl Bed {
         let matcher = Arc::new(Scripted::new(bus.clone()));
         let requests: Arc<dyn Requests> = Arc::<Scripted>::clone(&matcher);
         bus.serve_requests(requests);
-        let metrics = Arc::new(Metrics::register(&mut Registry::default()));
+        let mut registry = Registry::default();
+        let metrics = Arc::new(Metrics::register(&mut registry, Durability::Fsync));
         let hub = Arc::new(Hub::new(Arc::clone(&metrics)));
         let deliveries: Arc<Hub> = Arc::clone(&hub);
         bus.serve_deliveries(deliveries);
@@ -99,9 +103,36 @@ impl Bed {
             matcher,
             shutdown,
             tasks,
+            registry,
             bus,
             intake,
             runtime,
+        }
+    }
+
+    /// The value of a series, as a scraper sees it.
+    #[track_caller]
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        let mut page = String::new();
+        encode(&mut page, &self.registry).expect("a string takes everything");
+        let mut lines = page.lines();
+        let value = lines.find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        let value = value.unwrap_or_else(|| panic!("no series {series} in {page}"));
+        let number = value.split(' ').next().unwrap_or_default();
+        number.parse().expect("a number")
+    }
+
+    /// Waits until a series has this value: what is counted behind an answer may come a moment later.
+    #[track_caller]
+    pub(crate) fn counts(&self, series: &str, value: f64) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.metric(series) != value {
+            let found = self.metric(series);
+            assert!(
+                Instant::now() < deadline,
+                "{series} is {found}, not {value}"
+            );
+            pause(Duration::from_millis(5));
         }
     }
 
@@ -303,6 +334,7 @@ impl Pages for Answer {
                     applied: CommitNumber::default(),
                     fresh: Vec::new(),
                     gone: Vec::new(),
+                    archive: false,
                 })),
             };
             match &mut self.script {

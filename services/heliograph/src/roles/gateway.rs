@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context;
 use heliograph_bus::Deliver;
-use heliograph_bus_nats::{NatsBus, Role};
+use heliograph_bus_nats::{NatsBus, Role, Side};
 use heliograph_config::Loaded;
 use heliograph_control::ControlState;
 use heliograph_gateway::{Gateway, Hub, Known, Verified};
@@ -21,7 +21,7 @@ use super::{node::Node, rebalance};
 use crate::{
     metrics,
     process::{self, Grace, Reload, block_on, listen, stop_plan, until_stopped},
-    settings,
+    readiness, settings,
 };
 
 /// Runs until a signal ends it.
@@ -36,7 +36,7 @@ pub(crate) fn run(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
 async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("failed to listen for signals")?;
     let (listener, address) = listen(loaded.config().gateway.listen).await?;
-    let mut node = Node::start(&loaded).await?;
+    let mut node = Node::start(&loaded, Side::Gateway).await?;
     let (control, state) = node.control().await?;
     let edge = Tasks::new();
     let gateway = connect(&mut node, &control, &edge)?;
@@ -59,7 +59,7 @@ async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
 
     let loaded = Mutex::new(loaded);
     let again = || {
-        process::reload(&loaded, reload, |config| {
+        process::reload(&loaded, reload, &node.telemetry, |config| {
             let urls = node.urls.clone();
             gateway.reload(settings::cluster::gateway(config, urls, &control));
         });
@@ -95,7 +95,9 @@ fn connect(
     edge: &Tasks,
 ) -> anyhow::Result<Arc<Gateway<NatsBus>>> {
     let config = &node.config;
-    let metrics = Arc::new(heliograph_gateway::Metrics::register(&mut node.registry));
+    let durability = config.cluster.durability.into();
+    let metrics = heliograph_gateway::Metrics::register(&mut node.registry, durability);
+    let metrics = Arc::new(metrics);
     let hub = Arc::new(Hub::new(Arc::clone(&metrics)));
     let verifier = Verifier::start(settings::verify_threads(config), config.verify.queue_max)
         .context("failed to start the threads that check signatures")?;
@@ -123,7 +125,7 @@ fn connect(
         phase.reached(Phase::Stopped).await;
         client.stop();
     });
-    Ok(Gateway::new(
+    let gateway = Gateway::new(
         node.bus.clone(),
         settings::cluster::gateway(config, node.urls.clone(), control),
         verifier,
@@ -132,5 +134,8 @@ fn connect(
         metrics,
         node.shutdown.clone(),
         edge.clone(),
-    ))
+    );
+    node.pages.add("/top", gateway.top_page());
+    readiness::of_edge(&node.health, &gateway, config.verify.queue_max);
+    Ok(gateway)
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context;
-use heliograph_bus_nats::Role;
+use heliograph_bus_nats::{Role, Side};
 use heliograph_config::Loaded;
 use heliograph_lifecycle::{Signals, StopPlan, Tasks, stop};
 use heliograph_store_scylla::ScyllaStore;
@@ -32,7 +32,7 @@ pub(crate) fn run(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
 
 async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("failed to listen for signals")?;
-    let mut node = Node::start(&loaded).await?;
+    let mut node = Node::start(&loaded, Side::Ingest).await?;
     let metrics = heliograph_store_scylla::Metrics::register(&mut node.registry);
     let options = settings::cluster::writers_archive(&node.config, node.urls.clone(), metrics);
     let store = ScyllaStore::connect(options)
@@ -57,7 +57,7 @@ async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
 
     let loaded = Mutex::new(loaded);
     signals
-        .stop(|| process::reload(&loaded, reload, |_config| ()))
+        .stop(|| process::reload(&loaded, reload, &node.telemetry, |_config| ()))
         .await;
     // No balancer waits for a worker: it fetches no more at once.
     let plan = StopPlan {

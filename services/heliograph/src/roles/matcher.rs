@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, bail};
 use heliograph_bus::Requests;
-use heliograph_bus_nats::{Membership, Role};
+use heliograph_bus_nats::{Membership, Role, Side};
 use heliograph_config::Loaded;
 use heliograph_lifecycle::{Signals, Tasks, stop};
 use heliograph_link::{ServerMetrics, Sessions};
@@ -41,7 +41,7 @@ pub(crate) fn run(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
 async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("failed to listen for signals")?;
     let (listener, address) = listen(loaded.config().matcher.listen).await?;
-    let mut node = Node::start(&loaded).await?;
+    let mut node = Node::start(&loaded, Side::Matcher).await?;
     let (control, _state) = node.control().await?;
     let parts = connect(&mut node, &control).await?;
     let (edge, matching) = (Tasks::new(), Tasks::new());
@@ -75,7 +75,7 @@ async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
 
     let loaded = Mutex::new(loaded);
     let again = || {
-        process::reload(&loaded, reload, |config| {
+        process::reload(&loaded, reload, &node.telemetry, |config| {
             let urls = node.urls.clone();
             let options = settings::cluster::matcher(config, urls, &control);
             parts.matcher.reload(options);

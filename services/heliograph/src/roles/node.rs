@@ -3,17 +3,18 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
-use heliograph_bus_nats::{Lease, LinkState, Membership, NatsBus, Role};
+use heliograph_bus_nats::{Lease, LinkState, Membership, NatsBus, Role, Side};
 use heliograph_config::{Config, Loaded};
 use heliograph_control::{ControlState, ControlStore, ReadState};
 use heliograph_lifecycle::{Phase, Shutdown, StopReport, Tasks};
 use heliograph_policy::{LiveControl, RelayUrls};
-use heliograph_telemetry::{AdminServer, Health, Registry};
+use heliograph_telemetry::{AdminServer, Health, Pages, Registry};
 use tokio::sync::watch;
 
 use crate::{
-    process::{Grace, log_stopped, ready_while_running, registry, start_heartbeat},
+    process::{Grace, log_stopped, ready_while_running, start_heartbeat},
     settings,
+    telemetry::{ProcessRole, Telemetry},
 };
 
 /// How long NATS may be away before a process says that it isn't ready: an outage of all of it
@@ -33,23 +34,33 @@ pub(super) struct Node {
     pub(super) urls: RelayUrls,
     pub(super) registry: Registry,
     pub(super) health: Health,
+    /// Pages of the admin listener that the role adds.
+    pub(super) pages: Pages,
     pub(super) shutdown: Shutdown,
     pub(super) bus: NatsBus,
     /// What runs beside and ends at once.
     pub(super) background: Tasks,
     /// Tasks of the bus, which end last.
     bus_tasks: Tasks,
+    pub(super) telemetry: Telemetry,
 }
 
 impl Node {
     /// Names the process and reaches the bus.
-    pub(super) async fn start(loaded: &Loaded) -> anyhow::Result<Self> {
+    pub(super) async fn start(loaded: &Loaded, side: Side) -> anyhow::Result<Self> {
         let config = loaded.config().clone();
         let name = settings::cluster::node(&config)?;
         let urls = settings::cluster::relay_urls(&config)?;
-        let (mut registry, health) = (registry(), Health::new());
+        let health = Health::new();
+        let role = match side {
+            Side::Gateway => ProcessRole::Gateway,
+            Side::Ingest => ProcessRole::Ingest,
+            Side::Matcher => ProcessRole::Matcher,
+            Side::All => ProcessRole::Standalone,
+        };
+        let (telemetry, mut registry) = Telemetry::start(loaded, role, &name, &health)?;
         let bus_tasks = Tasks::new();
-        let metrics = Arc::new(heliograph_bus_nats::Metrics::register(&mut registry));
+        let metrics = Arc::new(heliograph_bus_nats::Metrics::register(&mut registry, side));
         let options = settings::cluster::bus(&config, &name)?;
         let bus = NatsBus::connect(options, metrics, &bus_tasks)
             .await
@@ -60,10 +71,12 @@ impl Node {
             urls,
             registry,
             health,
+            pages: Pages::default(),
             shutdown: Shutdown::new(),
             bus,
             background: Tasks::new(),
             bus_tasks,
+            telemetry,
         };
         node.check_health();
         Ok(node)
@@ -125,7 +138,8 @@ impl Node {
             return Ok(None);
         };
         let registry = std::mem::take(&mut self.registry);
-        let admin = AdminServer::start(listen, registry, self.health.clone());
+        let pages = std::mem::take(&mut self.pages);
+        let admin = AdminServer::start_with(listen, registry, self.health.clone(), pages);
         let admin = admin.context("admin.listen")?;
         tracing::info!(addr = %admin.addr(), node = %self.name, "admin listener started");
         Ok(Some(admin))
@@ -155,6 +169,7 @@ impl Node {
         self.background.wait(grace.left().min(LAST_WORDS)).await;
         self.bus.close(LAST_WORDS).await;
         self.bus_tasks.wait(LAST_WORDS).await;
+        self.telemetry.stop().await;
         log_stopped(report);
     }
 }

@@ -288,7 +288,12 @@ fn link_files(config: &Config) -> anyhow::Result<Option<(Vec<u8>, Identity)>> {
     Ok(Some((read("matcher.ca", ca)?, identity)))
 }
 
-fn read(key: &str, path: &Path) -> anyhow::Result<Vec<u8>> {
+/// Reads the file that a key names.
+///
+/// # Errors
+///
+/// It can't be read or is empty.
+pub(crate) fn read(key: &str, path: &Path) -> anyhow::Result<Vec<u8>> {
     let bytes = fs::read(path).with_context(|| format!("{key}: can't read {}", path.display()))?;
     ensure!(!bytes.is_empty(), "{key}: {} is empty", path.display());
     Ok(bytes)

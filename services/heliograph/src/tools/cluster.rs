@@ -3,7 +3,7 @@
 use std::{io::Write, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
-use heliograph_bus_nats::{DeadLetter, NatsBus};
+use heliograph_bus_nats::{DeadLetter, NatsBus, Side};
 use heliograph_config::{Config, Loaded};
 use heliograph_control::{Command, ControlStore, parse_until};
 use heliograph_lifecycle::Tasks;
@@ -14,7 +14,7 @@ use serde_json::json;
 use super::output::note;
 use crate::{
     cli::{BanTool, ClusterTool, ControlTool, DeadLettersTool, IpTool, KindAction, UnbanTool},
-    process, settings,
+    settings,
 };
 
 /// Dead letters read at once.
@@ -50,7 +50,7 @@ pub(super) fn run(tool: ClusterTool, loaded: &Loaded, out: &mut impl Write) -> a
 
 async fn migrate(config: &Config, check: bool, out: &mut impl Write) -> anyhow::Result<()> {
     let urls = heliograph_policy::RelayUrls::default();
-    let metrics = scylla::Metrics::register(&mut process::registry());
+    let metrics = scylla::Metrics::register(&mut heliograph_telemetry::registry());
     let options = settings::cluster::archive(config, urls, metrics);
     let report = if check {
         scylla::check(&options).await?
@@ -84,7 +84,8 @@ async fn migrate(config: &Config, check: bool, out: &mut impl Write) -> anyhow::
 async fn connect(config: &Config) -> anyhow::Result<NatsBus> {
     let node = settings::cluster::node(config)?;
     let options = settings::cluster::bus(config, &node)?;
-    let metrics = heliograph_bus_nats::Metrics::register(&mut process::registry());
+    let metrics =
+        heliograph_bus_nats::Metrics::register(&mut heliograph_telemetry::registry(), Side::All);
     NatsBus::connect(options, Arc::new(metrics), &Tasks::new())
         .await
         .with_context(|| format!("can't use the bus at {}", config.nats.servers.join(", ")))

@@ -5,6 +5,7 @@
 //! other settings or a fault starts its own.
 
 mod bed;
+mod canary;
 mod control;
 mod faults;
 mod groups;
@@ -17,4 +18,5 @@ mod reads;
 mod real_events;
 mod roles;
 mod tiers;
+mod traces;
 mod vectors;

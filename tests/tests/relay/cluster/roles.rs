@@ -26,7 +26,10 @@ fn every_role_says_that_it_lives_is_ready_and_what_it_did() {
         assert!(!stored.events.is_empty());
     }
     for (role, series) in [
-        (Role::Gateway, "heliograph_gateway_events_accepted_total"),
+        (
+            Role::Gateway,
+            "heliograph_events_result_total{result=\"accepted\",reason=\"stored\"}",
+        ),
         (
             Role::Ingest,
             "heliograph_ingest_events_total{outcome=\"stored\"}",

@@ -242,6 +242,7 @@ impl Pages for Stored {
                 let eose = Eose {
                     hint: EoseHint::Finish,
                     gone: Vec::new(),
+                    archive: false,
                     applied: *self.applied.borrow(),
                     fresh: Vec::new(),
                 };

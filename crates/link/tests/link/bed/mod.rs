@@ -156,6 +156,7 @@ pub(crate) fn open(slot: u32, filter: &str) -> Open {
         reader: Arc::new(Reader::default()),
         after: CommitNumber(0),
         now: Timestamp::from_secs(1),
+        trace: None,
     }
 }
 

@@ -1,0 +1,77 @@
+//! What is nobody's concern: every process is replaced, one after the other, as a deployment does; one is
+//! away for ten minutes.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use heliograph_faults::bed::{Bed, hold, until};
+use heliograph_observe::{
+    live,
+    stand::{CANARY, Stand},
+};
+use heliograph_sandbox::cluster::Role;
+
+/// Alerts over days, of which a run has seen nothing but its own first minutes.
+const LONG: [&str; 1] = ["HeliographBudgetSlowBurn"];
+
+/// How long one process may be away.
+const AWAY: Duration = Duration::from_secs(10 * 60);
+
+#[track_caller]
+pub(crate) fn is_silent(stand: &mut Stand) {
+    let start = live::now(&stand.prometheus);
+    for role in Role::ALL {
+        for number in 0..stand.bed.members(role).len() {
+            replace(stand, role, number, |bed| {
+                let ended = bed.terminate(role, number);
+                assert!(ended.success(), "{} {number}: {ended}", role.subcommand());
+            });
+        }
+    }
+    let before = began(stand, CANARY);
+    stand.restart_canary();
+    until_replaced(stand, CANARY, before);
+    fired_none(stand, start);
+}
+
+/// The machine of one process is lost, and the next one takes it.
+#[track_caller]
+pub(crate) fn of_one_for_long_is_silent(stand: &Stand, factor: f64) {
+    let start = live::now(&stand.prometheus);
+    replace(stand, Role::Matcher, 0, |bed| {
+        bed.kill(Role::Matcher, 0);
+        hold(AWAY.div_f64(factor));
+    });
+    fired_none(stand, start);
+}
+
+#[track_caller]
+fn fired_none(stand: &Stand, start: f64) {
+    let mut fired = live::fired_since(&stand.prometheus, start);
+    fired.retain(|alert| !LONG.iter().any(|name| alert.contains(name)));
+    assert_eq!(fired, BTreeSet::new(), "alerts that fired");
+}
+
+/// Ends a member, starts it again and waits until Prometheus has seen the new one.
+#[track_caller]
+pub(crate) fn replace(stand: &Stand, role: Role, number: usize, end: impl FnOnce(&Bed)) {
+    let pod = stand.bed.member(role, number).name;
+    let before = began(stand, &pod);
+    end(&stand.bed);
+    stand.bed.restart(role, number);
+    until_replaced(stand, &pod, before);
+}
+
+/// When the process of a pod began, as far as Prometheus knows it; nothing while it is away.
+fn began(stand: &Stand, pod: &str) -> Option<f64> {
+    let expression = format!("heliograph_process_start_time_seconds{{pod=\"{pod}\"}}");
+    let found = stand.prometheus.query(&expression).ok()?;
+    found.first()?.last()
+}
+
+/// Waits until Prometheus has scraped the new process of a pod: a deployment goes on then.
+#[track_caller]
+fn until_replaced(stand: &Stand, pod: &str, before: Option<f64>) {
+    until(&format!("scrape of the new {pod}"), || {
+        began(stand, pod).filter(|now| Some(*now) != before)
+    });
+}

@@ -1,0 +1,141 @@
+//! Canary: publishes probes through one gateway of a relay, reads them through every other, measures
+//! how long they take, counts those that don't come, and looks whether what was acknowledged is
+//! still there later.
+//!
+//! It is a client like any other (NIP-01, NIP-42) and knows nothing of the relay but its URLs, so
+//! what it measures is what users get. One task decides everything (`engine.rs`); each connection is
+//! a task that knows no more than its socket (`link.rs`); what became of the probes is in one book
+//! without IO and clock (`book.rs`).
+
+mod audit;
+mod auth;
+mod backoff;
+mod book;
+mod engine;
+mod line;
+mod link;
+mod message;
+mod metrics;
+mod once;
+mod options;
+mod run;
+mod signer;
+mod socket;
+mod target;
+mod tls;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use heliograph_lifecycle::{Phase, Shutdown, Tasks};
+use heliograph_protocol::PublicKey;
+use tokio::sync::watch;
+
+use self::{
+    engine::{Engine, Mode},
+    link::Wiring,
+    signer::Signer,
+    target::Target,
+};
+pub use self::{
+    metrics::{Metrics, READERS_MAX},
+    once::Report,
+    options::{CanaryError, Options, Timing},
+};
+
+/// A canary that is ready to start.
+#[derive(Debug)]
+pub struct Canary {
+    wiring: Wiring,
+    metrics: Arc<Metrics>,
+    tried: Arc<AtomicBool>,
+}
+
+impl Canary {
+    /// Checks what it is told. `metrics` were registered for as many readers.
+    ///
+    /// # Errors
+    ///
+    /// [`CanaryError`]: there is nothing to publish to or to read from, or a URL, the key or the
+    /// authorities are of no use.
+    pub fn new(options: &Options, metrics: Metrics) -> Result<Self, CanaryError> {
+        let publish = options.publish.as_deref().ok_or(CanaryError::NoPublish)?;
+        if options.read.is_empty() {
+            return Err(CanaryError::NoRead);
+        }
+        debug_assert_eq!(options.read.len(), metrics.missing.len(), "series of each");
+        let publish = Target::parse("canary.publish", publish)?;
+        let read = options.read.iter();
+        let read: Vec<Target> = read
+            .map(|url| Target::parse("canary.read", url))
+            .collect::<Result<_, _>>()?;
+        let encrypted = publish.is_encrypted() || read.iter().any(Target::is_encrypted);
+        let tls = (encrypted || options.ca.is_some())
+            .then(|| tls::client_config(options.ca.as_deref()))
+            .transpose()?;
+        let signer = match &options.secret_key {
+            Some(hex) => Signer::from_hex(hex)?,
+            None => Signer::random()?,
+        };
+        Ok(Self {
+            wiring: Wiring {
+                publish,
+                read,
+                tls,
+                signer,
+                kind: options.kind,
+            },
+            metrics: Arc::new(metrics),
+            tried: Arc::default(),
+        })
+    }
+
+    /// Who signs the probes.
+    #[must_use]
+    pub fn pubkey(&self) -> PublicKey {
+        self.wiring.signer.public()
+    }
+
+    /// Says whether every connection was tried once since [`run`](Self::run).
+    pub fn has_tried_all(&self) -> impl Fn() -> bool + Send + Sync + use<> {
+        let tried = Arc::clone(&self.tried);
+        move || tried.load(Ordering::Acquire)
+    }
+
+    /// Publishes and reads until the process is draining.
+    pub async fn run(
+        &self,
+        timing: watch::Receiver<Timing>,
+        shutdown: &Shutdown,
+        connections: &Tasks,
+    ) {
+        let mut phase = shutdown.watch();
+        let engine = Engine::start(
+            &self.wiring,
+            timing,
+            Arc::clone(&self.metrics),
+            Arc::clone(&self.tried),
+            Mode::Watch,
+            connections,
+        );
+        let stop = async move {
+            phase.reached(Phase::Draining).await;
+        };
+        engine.run(stop).await;
+    }
+
+    /// Publishes this many probes, reads each everywhere, live and again by its id, and reports.
+    /// Takes a few deadlines at most.
+    pub async fn once(&self, probes: u32, timing: Timing, connections: &Tasks) -> Report {
+        once::run(
+            &self.wiring,
+            probes,
+            timing,
+            Arc::clone(&self.metrics),
+            connections,
+        )
+        .await
+    }
+}

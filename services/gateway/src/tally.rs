@@ -1,0 +1,150 @@
+//! How long live events took, counted without a lock in the way of the sockets.
+//!
+//! Thousands of deliveries leave in one write, on several threads at once: a shared counter touched for
+//! each would cost as much as the delivery. So a write keeps a [`Tally`] of its own, and adds it up once.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use heliograph_protocol::TraceContext;
+use heliograph_telemetry::{Histogram, LATENCY};
+use prometheus_client::{
+    encoding::{EncodeMetric, MetricEncoder, NoLabelSet},
+    metrics::{MetricType, TypedMetric},
+};
+
+/// One bucket for each limit of [`LATENCY`], and one above.
+const BUCKETS: usize = LATENCY.len() + 1;
+
+/// The times of the live events of one write.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Tally {
+    buckets: [u32; BUCKETS],
+    micros: u64,
+    count: u32,
+}
+
+impl Tally {
+    /// Counts an event that took so long, in microseconds.
+    pub(crate) fn note(&mut self, micros: u64) {
+        let seconds = Duration::from_micros(micros).as_secs_f64();
+        let bucket = LATENCY.partition_point(|limit| *limit < seconds);
+        self.buckets[bucket] += 1;
+        self.micros = self.micros.saturating_add(micros);
+        self.count += 1;
+    }
+}
+
+/// How long live events took from one socket to another. Those of sampled traces are apart (`traced="yes"`), since
+/// only they come with examples and may take their time to be counted.
+#[derive(Debug, Clone)]
+pub(crate) struct DeliverySeconds {
+    sums: Arc<Sums>,
+    traced: Histogram,
+}
+
+#[derive(Debug, Default)]
+struct Sums {
+    buckets: [AtomicU64; BUCKETS],
+    micros: AtomicU64,
+}
+
+impl Default for DeliverySeconds {
+    fn default() -> Self {
+        Self {
+            sums: Arc::default(),
+            traced: Histogram::new(&LATENCY),
+        }
+    }
+}
+
+impl DeliverySeconds {
+    /// Adds what one write has counted.
+    pub(crate) fn add(&self, tally: &Tally) {
+        if tally.count == 0 {
+            return;
+        }
+        for (sum, count) in self.sums.buckets.iter().zip(tally.buckets) {
+            if count > 0 {
+                sum.fetch_add(count.into(), Relaxed);
+            }
+        }
+        self.sums.micros.fetch_add(tally.micros, Relaxed);
+    }
+
+    /// Counts an event of a sampled trace.
+    pub(crate) fn add_traced(&self, micros: u64, trace: TraceContext) {
+        let seconds = Duration::from_micros(micros).as_secs_f64();
+        self.traced.observe_traced(seconds, Some(trace));
+    }
+}
+
+impl TypedMetric for DeliverySeconds {
+    const TYPE: MetricType = MetricType::Histogram;
+}
+
+impl EncodeMetric for DeliverySeconds {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        let limits = LATENCY.into_iter().chain([f64::INFINITY]);
+        let counts = self.sums.buckets.iter().map(|count| count.load(Relaxed));
+        let buckets: Vec<(f64, u64)> = limits.zip(counts).collect();
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        let seconds = Duration::from_micros(self.sums.micros.load(Relaxed)).as_secs_f64();
+        let no = [("traced", "no")];
+        let mut untraced = encoder.encode_family(&no)?;
+        untraced.encode_histogram::<NoLabelSet>(seconds, count, &buckets, None)?;
+        let yes = [("traced", "yes")];
+        self.traced.encode(encoder.encode_family(&yes)?)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        Self::TYPE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::{encoding::text::encode, registry::Registry};
+
+    use super::*;
+
+    #[test]
+    fn tallies_add_up_to_a_histogram_beside_that_of_traces() {
+        let delivery = DeliverySeconds::default();
+        let mut registry = Registry::default();
+        registry.register("d", "d", delivery.clone());
+        let mut tally = Tally::default();
+        for micros in [50, 100, 101, 500_000, 500_001, 40_000_000] {
+            tally.note(micros);
+        }
+        delivery.add(&tally);
+        delivery.add(&Tally::default());
+        let trace = TraceContext {
+            trace_id: [0xab; 16],
+            span_id: [1; 8],
+        };
+        delivery.add_traced(700, trace);
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        for line in [
+            "# TYPE d histogram",
+            r#"d_count{traced="no"} 6"#,
+            r#"d_sum{traced="no"} 41.000252"#,
+            r#"d_bucket{le="0.0001",traced="no"} 2"#,
+            r#"d_bucket{le="0.0003",traced="no"} 3"#,
+            r#"d_bucket{le="0.5",traced="no"} 4"#,
+            r#"d_bucket{le="30.0",traced="no"} 5"#,
+            r#"d_bucket{le="+Inf",traced="no"} 6"#,
+            r#"d_count{traced="yes"} 1"#,
+            r#"d_bucket{le="0.001",traced="yes"} 1 # {trace_id="abababababababababababababababab"} 0.0007"#,
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+    }
+}
