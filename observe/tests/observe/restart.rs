@@ -27,7 +27,7 @@ pub(crate) fn is_silent(stand: &mut Stand) {
             });
         }
     }
-    let before = began(stand, CANARY);
+    let before = began_before(stand, CANARY);
     stand.restart_canary();
     until_replaced(stand, CANARY, before);
     fired_none(stand, start);
@@ -55,10 +55,21 @@ fn fired_none(stand: &Stand, start: f64) {
 #[track_caller]
 pub(crate) fn replace(stand: &Stand, role: Role, number: usize, end: impl FnOnce(&Bed)) {
     let pod = stand.bed.member(role, number).name;
-    let before = began(stand, &pod);
+    let before = began_before(stand, &pod);
     end(&stand.bed);
     stand.bed.restart(role, number);
     until_replaced(stand, &pod, before);
+}
+
+/// When the process of a pod began. That is told in whole seconds, so this one is over when it returns: the next
+/// process begins in another.
+#[track_caller]
+fn began_before(stand: &Stand, pod: &str) -> Option<f64> {
+    let began = began(stand, pod)?;
+    until("next second", || {
+        (live::now(&stand.prometheus) >= began + 1.0).then_some(())
+    });
+    Some(began)
 }
 
 /// When the process of a pod began, as far as Prometheus knows it; nothing while it is away.
