@@ -20,6 +20,7 @@ use heliograph_store::{EventStore, ScanRequest};
 use heliograph_telemetry::{
     seconds_since,
     trace::{Span, SpanKind},
+    unix_micros,
 };
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -43,6 +44,8 @@ pub struct Matcher<S: EventStore> {
     deliver: Sink,
     metrics: Arc<Metrics>,
     clock: OnceLock<Clock>,
+    /// When it was made: what was received before then is replayed, not late.
+    began_micros: u64,
 }
 
 /// Takes deliveries without waiting.
@@ -89,6 +92,7 @@ impl<S: EventStore> Matcher<S> {
             deliver,
             metrics,
             clock: OnceLock::new(),
+            began_micros: unix_micros(),
         })
     }
 
@@ -210,7 +214,8 @@ impl<S: EventStore> Matcher<S> {
         metrics
             .match_candidates
             .observe(count(live.index.candidates()));
-        if let Some(received) = event.origin().received_micros() {
+        let received = event.origin().received_micros();
+        if let Some(received) = received.filter(|received| *received >= self.began_micros) {
             metrics
                 .lag_seconds
                 .observe_traced(seconds_since(received), trace);

@@ -82,7 +82,7 @@ impl Metrics {
             lag_seconds: histogram(
                 r,
                 "matcher_lag_seconds",
-                "Time from reading an EVENT at its gateway until it is matched here",
+                "Time from reading an EVENT at its gateway until it is matched here; what was read before this process began isn't counted",
                 &LATENCY,
             ),
             applied: gauge(r, "matcher_applied_commit", "Last commit number applied"),

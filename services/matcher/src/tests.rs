@@ -2,6 +2,7 @@
 
 mod behind;
 mod expiry;
+mod lag;
 mod resume;
 
 use std::{sync::Arc, time::Duration};
@@ -34,6 +35,7 @@ struct Bed {
     history: Arc<History>,
     /// Whether nobody knows what may be visible in the store, as between machines.
     unknown_horizon: Arc<Mutex<bool>>,
+    registry: Registry,
 }
 
 /// The stream of commits, as far as it can be read again.
@@ -87,6 +89,8 @@ impl Bed {
         let unknown = Arc::clone(&unknown_horizon);
         let delivered = Delivered::default();
         let sink = Arc::clone(&delivered);
+        let mut registry = Registry::default();
+        let metrics = Arc::new(Metrics::register(&mut registry));
         let matcher = Matcher::new(
             recent,
             options,
@@ -106,7 +110,7 @@ impl Bed {
                     Box::pin(async move { history.after(after).await })
                 }),
             },
-            Arc::new(Metrics::register(&mut Registry::default())),
+            metrics,
         );
         Self {
             store,
@@ -115,6 +119,7 @@ impl Bed {
             commits,
             history,
             unknown_horizon,
+            registry,
         }
     }
 
