@@ -5,6 +5,7 @@
 //! what is measured on them would be measured twice as long.
 
 pub mod bed;
+pub mod builds;
 pub mod effects;
 pub mod schedule;
 mod servers;

@@ -1,8 +1,9 @@
 //! Clients that try to make a relay remember something for each of them: every kind there is, by
-//! thousands of keys from thousands of addresses.
+//! thousands of keys from thousands of addresses, with filters of thousands of shapes.
 //!
 //! Each address is told to the relay by `X-Forwarded-For`, from a connection that it trusts. Each connection
-//! authenticates with a key of its own and publishes its share of all kinds, signed by that key.
+//! authenticates with a key of its own, publishes its share of the kinds, signed by that key, and asks a question that
+//! looks like no other.
 
 use std::{
     collections::HashMap,
@@ -21,7 +22,10 @@ use heliograph_testkit::{
 use serde_json::{Value, json};
 
 /// Every kind there is.
-const KINDS: usize = 1 << 16;
+pub const KINDS: usize = 1 << 16;
+
+/// Names of tags that filters may have.
+const LETTERS: &[u8; 52] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 /// Keys of nobody else.
 const FIRST_KEY: usize = 40_000_000;
@@ -29,8 +33,10 @@ const FIRST_KEY: usize = 40_000_000;
 /// How many.
 #[derive(Debug, Clone, Copy)]
 pub struct Abuse {
-    /// Addresses, each with a connection and a key.
+    /// Addresses, each with a connection, a key and a shape of its filter.
     pub addresses: usize,
+    /// Kinds, spread over all that there are.
+    pub kinds: usize,
     /// Who do it at the same time.
     pub threads: usize,
 }
@@ -101,14 +107,12 @@ impl Abuse {
         outcome.authenticated += usize::from(read_value(&mut socket, "OK")[2] == true);
         let mut waiting = HashMap::new();
         for kind in self.share(number)..self.share(number + 1) {
-            let kind = u16::try_from(kind).expect("a kind");
+            let kind = u16::try_from(kind * KINDS / self.kinds).expect("a kind");
             let place = number.to_string();
             let event = key.sign(now, kind, &[&["d", &place]], "one of every kind");
             socket.send_text(&format!("[\"EVENT\",{}]", event.as_str()));
             waiting.insert(event.id().to_hex(), kind);
         }
-        let filter = json!({"authors": [key.hex()], "limit": 1});
-        socket.send_text(&json!(["REQ", number.to_string(), filter]).to_string());
         while !waiting.is_empty() {
             let answer = read_value(&mut socket, "OK");
             let kind = waiting.remove(answer[1].as_str().unwrap_or_default());
@@ -117,6 +121,9 @@ impl Abuse {
                 kind => outcome.refused.push(kind),
             }
         }
+        let question = json!(["REQ", "q", filter(number, &key)]);
+        socket.send_text(&question.to_string());
+        read_value(&mut socket, "EOSE");
         socket.send(&Frame::new(CLOSE, 1_000_u16.to_be_bytes()));
         while socket.read(Duration::from_secs(1)).is_ok() {}
         outcome
@@ -124,8 +131,25 @@ impl Abuse {
 
     /// Where the share of an address begins.
     fn share(self, number: usize) -> usize {
-        number * KINDS / self.addresses
+        number * self.kinds / self.addresses
     }
+}
+
+/// A filter of another shape for each number: names of two tags, and how many kinds.
+fn filter(number: usize, key: &Key) -> Value {
+    let letter = |at: usize| char::from(LETTERS[at % LETTERS.len()]);
+    let (first, rest) = (letter(number), number / LETTERS.len());
+    let (second, rest) = (letter(number + 1 + rest % 51), rest / 51);
+    let kinds: Vec<usize> = (0..=rest % 9).collect();
+    // A value that is right for every tag, those of ids and keys too.
+    let value = key.hex();
+    json!({
+        "authors": [value],
+        "kinds": kinds,
+        "limit": 1,
+        format!("#{first}"): [value],
+        format!("#{second}"): [value],
+    })
 }
 
 fn address(number: usize) -> Ipv4Addr {
@@ -154,16 +178,35 @@ fn read_value(socket: &mut WebSocket, verb: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
     fn shares_are_all_kinds_once() {
         let abuse = Abuse {
             addresses: 10_000,
+            kinds: KINDS,
             threads: 1,
         };
         assert_eq!((abuse.share(0), abuse.share(10_000)), (0, KINDS));
         assert!((0..10_000).all(|n| (6..=7).contains(&(abuse.share(n + 1) - abuse.share(n)))));
+    }
+
+    #[test]
+    fn thousands_of_filters_have_a_shape_of_their_own() {
+        let key = Key::nth(FIRST_KEY);
+        let shape = |number| {
+            let filter = filter(number, &key);
+            let filter = filter.as_object().expect("a filter is an object");
+            let count = |value: &Value| value.as_array().map_or(1, Vec::len);
+            let members = filter
+                .iter()
+                .map(|(name, value)| format!("{name}:{}", count(value)));
+            members.collect::<Vec<_>>().join(",")
+        };
+        let shapes: HashSet<String> = (0..10_000).map(shape).collect();
+        assert!(shapes.len() > 4_000, "{}", shapes.len());
     }
 
     #[test]

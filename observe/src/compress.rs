@@ -10,7 +10,11 @@ use serde_yaml_ng::Value;
 
 /// Series that are ages, and functions that make one of a time: what stands behind a comparison with them is a
 /// duration.
-const AGES: [&str; 2] = ["time", "heliograph_ingest_oldest_unacked_seconds"];
+const AGES: [&str; 3] = [
+    "time",
+    "heliograph_ingest_oldest_unacked_seconds",
+    "heliograph:ingest_oldest_unacked:seconds",
+];
 
 /// Keys of groups and rules whose values are durations.
 const DURATIONS: [&str; 3] = ["interval", "for", "keep_firing_for"];
@@ -320,6 +324,15 @@ mod tests {
         check(
             "heliograph_ingest_oldest_unacked_seconds >= 300 or b > 300",
             "heliograph_ingest_oldest_unacked_seconds >= 15 or b > 300",
+        );
+        check(
+            "heliograph:ingest_oldest_unacked:seconds > 300",
+            "heliograph:ingest_oldest_unacked:seconds > 15",
+        );
+        // How often JetStream is asked doesn't change.
+        check(
+            "heliograph_ingest_oldest_unacked_seconds and heliograph:ingest_looked_age:seconds < 60",
+            "heliograph_ingest_oldest_unacked_seconds and heliograph:ingest_looked_age:seconds < 60",
         );
         check(
             "b > 300 and time() - a > bool 40",

@@ -36,26 +36,27 @@ impl<'a> Live<'a> {
         }
     }
 
-    /// The targets that gave no number from `range.0` to `range.1`, in Unix seconds, and why.
+    /// The targets that gave no finite number from `range.0` to `range.1`, in Unix seconds, and why. It has to be
+    /// one after `since`, unless the panel is `rare`: board and title.
     #[must_use]
-    pub fn empty(&self, range: (f64, f64)) -> Vec<String> {
-        let targets = self.board.panels.iter().flat_map(|panel| {
+    pub fn empty(&self, range: (f64, f64), since: f64, rare: &[(&str, &str)]) -> Vec<String> {
+        let Board { stem, panels, .. } = self.board;
+        let targets = panels.iter().flat_map(|panel| {
             let targets = panel.targets.iter();
             targets.map(move |target| (panel, target))
         });
         targets
             .filter_map(|(panel, target)| {
+                let is_rare = rare.contains(&(stem.as_str(), panel.title.as_str()));
+                let since = if is_rare { range.0 } else { since };
                 let expression = self.board.fill_in(&target.expression, &self.view);
                 let found = self
                     .prometheus
                     .query_range(&expression, range, self.view.step);
                 let why = match found {
-                    Ok(series) if series.iter().any(is_number) => return None,
-                    Ok(series) if series.is_empty() => "nothing".to_owned(),
-                    Ok(_) => "no number".to_owned(),
+                    Ok(series) => missing(&series, since)?.to_owned(),
                     Err(error) => error.to_string(),
                 };
-                let Board { stem, .. } = self.board;
                 Some(format!("{stem}: {}: {why}: {expression}", panel.title))
             })
             .collect()
@@ -150,8 +151,18 @@ fn legend(legend: &str, series: &Series, panel: &Panel) -> String {
     name.trim().to_owned()
 }
 
-fn is_number(series: &Series) -> bool {
-    series.points.iter().any(|(_, value)| !value.is_nan())
+/// What is wrong with an answer that has no finite number since a time in Unix seconds.
+fn missing(series: &[Series], since: f64) -> Option<&'static str> {
+    let mut why = "nothing";
+    for (at, value) in series.iter().flat_map(|series| &series.points) {
+        match (value.is_finite(), *at >= since) {
+            (true, true) => return None,
+            (true, false) => why = "no number lately",
+            (false, _) if why == "nothing" => why = "no finite number",
+            (false, _) => {}
+        }
+    }
+    Some(why)
 }
 
 /// The recording rules that give nothing now or fail, and alerts that fail.
@@ -220,7 +231,7 @@ pub fn wait_until_ends(prometheus: &Prometheus, cluster: &str, name: &str, patie
     });
 }
 
-/// Every alert that has fired since a time in Unix seconds, with its labels.
+/// Every alert that has fired since a time in Unix seconds, or is about to now, with its labels.
 ///
 /// # Panics
 ///
@@ -229,15 +240,14 @@ pub fn wait_until_ends(prometheus: &Prometheus, cluster: &str, name: &str, patie
 pub fn fired_since(prometheus: &Prometheus, start: f64) -> BTreeSet<String> {
     let range = now(prometheus) - start;
     let expression = format!(
-        "max_over_time(ALERTS{{alertstate=\"firing\"}}[{:.0}ms])",
+        "max_over_time(ALERTS{{alertstate=\"firing\"}}[{:.0}ms]) or ALERTS{{alertstate=\"pending\"}}",
         range.max(0.0) * 1_000.0
     );
     let found = prometheus
         .query(&expression)
         .unwrap_or_else(|error| panic!("{error}"));
     let name = |series: Series| {
-        let kept =
-            |name: &&String| !["__name__", "alertstate", "severity"].contains(&name.as_str());
+        let kept = |name: &&String| !["__name__", "severity"].contains(&name.as_str());
         let labels: BTreeMap<&String, &String> = series
             .labels
             .iter()
@@ -246,4 +256,29 @@ pub fn fired_since(prometheus: &Prometheus, start: f64) -> BTreeSet<String> {
         format!("{labels:?}")
     };
     found.into_iter().map(name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(points: &[(f64, f64)], expected: Option<&str>) {
+        let series = Series {
+            labels: BTreeMap::new(),
+            points: points.to_vec(),
+        };
+        assert_eq!(missing(&[series], 10.0), expected);
+    }
+
+    #[test]
+    fn a_panel_needs_a_finite_number_of_late() {
+        check(&[], Some("nothing"));
+        check(&[(5.0, 1.0), (11.0, f64::NAN)], Some("no number lately"));
+        check(
+            &[(11.0, f64::INFINITY), (12.0, f64::NAN)],
+            Some("no finite number"),
+        );
+        check(&[(11.0, 0.0)], None);
+    }
 }

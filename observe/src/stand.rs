@@ -32,7 +32,7 @@ pub const SCRAPE_INTERVAL: Duration = Duration::from_secs(1);
 const LOOKBACK: Duration = Duration::from_secs(300);
 
 /// Settings of all relays: limits that visitors reach.
-const SETTINGS: [&str; 8] = [
+const SETTINGS: [&str; 9] = [
     // Enough for each latency to have some.
     "traces.sample_ratio=0.05",
     // Some tens of them are connected.
@@ -45,6 +45,8 @@ const SETTINGS: [&str; 8] = [
     "shutdown.drain_secs=1",
     // So that what is a minute old has to be read from the archive.
     "recent.events_max=1000",
+    // So that abuse can come from many addresses.
+    "gateway.trusted_proxies=127.0.0.0/8",
 ];
 
 /// The running whole.
@@ -101,12 +103,7 @@ impl Stand {
             },
             &of_cluster,
         )?;
-        let alone: Vec<&str> = settings
-            .iter()
-            .copied()
-            .chain(["gateway.trusted_proxies=127.0.0.0/8"])
-            .collect();
-        let alone = Relay::with(&alone);
+        let alone = Relay::with(&settings);
         let canary = Canary::start(&bed);
         let rules = tempfile::tempdir().expect("a temporary directory");
         let prometheus = Prometheus::start(&PrometheusOptions {
@@ -155,6 +152,21 @@ impl Stand {
         match http::get(address, "/metrics") {
             Ok(answer) if answer.status == 200 => answer.body,
             other => panic!("http://{address}/metrics: {other:?}"),
+        }
+    }
+
+    /// `/top` of a process with sockets, as long as it gives it.
+    ///
+    /// # Panics
+    ///
+    /// If it doesn't answer, or not in JSON.
+    #[must_use]
+    #[track_caller]
+    pub fn top(address: SocketAddr) -> Value {
+        match http::get(address, "/top?n=10000") {
+            Ok(answer) if answer.status == 200 => serde_json::from_str(&answer.body)
+                .unwrap_or_else(|error| panic!("http://{address}/top: {error}")),
+            other => panic!("http://{address}/top: {other:?}"),
         }
     }
 

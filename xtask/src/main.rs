@@ -1,7 +1,7 @@
 //! Everything a script would do for this repository: `cargo xtask test` runs every check,
 //! `cargo xtask tidy` the checks over the tree, `cargo xtask reference` writes `docs/reference/`,
 //! `cargo xtask proto` the types of the wire forms, `cargo xtask observe` dashboards and the list of
-//! alerts, `cargo xtask cluster up` starts a whole cluster, `cargo xtask mutate` breaks what the tests
+//! alerts, `cargo xtask chart` what is generated in `helm/`, `cargo xtask cluster up` starts a whole cluster, `cargo xtask mutate` breaks what the tests
 //! must notice, `cargo xtask bench` measures relays side by side.
 //!
 //! `.ci/run` calls `cargo xtask test` and nothing else, so what passes here passes there.
@@ -12,11 +12,14 @@
 )]
 
 mod bench;
+mod chart;
 mod cluster;
 mod failures;
 mod gameday;
 mod mutate;
 mod observe;
+mod package;
+mod previous;
 mod proto;
 mod reference;
 mod servers;
@@ -64,6 +67,12 @@ enum Task {
     /// Breaks a cluster on this machine, fault by fault, and waits for the alert of each.
     #[command(name = "gameday")]
     GameDay(gameday::GameDay),
+    /// Writes the table of values in the chart's README and the golden files of what it renders.
+    Chart {
+        /// Write nothing; fail if a file is not up to date.
+        #[arg(long)]
+        check: bool,
+    },
     /// Breaks promises in a copy of the tree, one by one, and fails if the tests don't notice.
     Mutate(mutate::Options),
     /// Writes deploy/grafana/ and the list of alerts from their definitions.
@@ -72,6 +81,9 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Makes what a release consists of: static program, image, Debian package, list of components.
+    #[command(subcommand)]
+    Package(package::Command),
     /// Writes docs/reference/ from what the binary says of itself.
     Reference {
         /// Write nothing; fail if a page is not up to date.
@@ -99,9 +111,12 @@ fn run(task: Task) -> Result<()> {
         Task::Bench(options) => bench::run(&options),
         Task::Cluster(command) => cluster::run(&command),
         Task::GameDay(day) => gameday::run(&day),
+        Task::Chart { check: false } => chart::write(),
+        Task::Chart { check: true } => chart::check(),
         Task::Mutate(options) => mutate::run(&options),
         Task::Observe { check: false } => observe::write(),
         Task::Observe { check: true } => observe::check(),
+        Task::Package(command) => package::run(&command),
         Task::Reference { check: false } => reference::write(),
         Task::Reference { check: true } => reference::check(),
     }

@@ -4,6 +4,7 @@ use anyhow::Result;
 use heliograph_sandbox::{
     Error, collector,
     cql::{self, Cassandra, CassandraOptions},
+    kubernetes,
     nats::{self, Nats, NatsOptions},
     prometheus, tools,
 };
@@ -16,8 +17,8 @@ const CASSANDRA_HEAP_MIB: u32 = 1_024;
 /// The configuration of NATS that people with a container engine run.
 const COMPOSE_NATS: &str = "deploy/compose/nats.conf";
 
-/// Installs the NATS server, Cassandra, Prometheus and the OpenTelemetry collector, and has the first
-/// check the configuration that is shipped. Returns what is missing on this machine, if so.
+/// Installs the NATS server, Cassandra, Prometheus, the OpenTelemetry collector, helm and the API
+/// server of Kubernetes, and has the first check the configuration that is shipped. Returns what is missing on this machine, if so.
 ///
 /// # Errors
 ///
@@ -52,6 +53,17 @@ pub(crate) fn install() -> Result<Option<String>> {
         Err(missing) => return Ok(Some(missing)),
     };
     println!("OpenTelemetry collector in {}", collector.display());
+    let chart = kubernetes::install().and_then(|tools| Ok((tools, kubernetes::install_server()?)));
+    let (tools, server) = match installed(chart)? {
+        Ok(programs) => programs,
+        Err(missing) => return Ok(Some(missing)),
+    };
+    println!(
+        "helm {} in {}, kube-apiserver in {}",
+        kubernetes::HELM_VERSION,
+        tools.helm.display(),
+        server.apiserver.display()
+    );
     Ok(None)
 }
 
@@ -98,7 +110,7 @@ impl Shared {
 }
 
 /// Tells what is missing on this machine from what went wrong.
-fn installed<T>(result: Result<T, Error>) -> Result<Result<T, String>> {
+pub(crate) fn installed<T>(result: Result<T, Error>) -> Result<Result<T, String>> {
     match result {
         Ok(value) => Ok(Ok(value)),
         Err(error @ Error::Missing { .. }) => Ok(Err(error.to_string())),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 
-use crate::{failures::Failures, observe, servers, shell, tidy, tools};
+use crate::{chart, failures::Failures, observe, package, previous, servers, shell, tidy, tools};
 
 /// One check. The order is the order they run in: cheap ones and installations first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -21,16 +21,20 @@ pub(crate) enum Stage {
     Docs,
     /// `cargo deny`: bans, licences, sources
     Deny,
-    /// `cargo build` of the relay and of the fuzz targets
+    /// `cargo build` of the relay, of the one before this commit, and of the fuzz targets
     Build,
     /// the tree itself, see `cargo xtask tidy`
     Tidy,
     /// npm packages of the client tests
     Clients,
-    /// the servers that the tests run: NATS and a CQL database
+    /// the servers that the tests run: NATS, a CQL database, the API server of Kubernetes and so on
     Servers,
     /// dashboards, rules, alerts and runbooks, with promtool
     Observe,
+    /// the Helm chart: linted, its table of values and golden files up to date
+    Chart,
+    /// static program, image, Debian package, units, list of components: made and run
+    Package,
     /// `cargo test` over the workspace, with one of each server
     Test,
 }
@@ -138,6 +142,8 @@ impl Stage {
             Self::Clients => Ok(tools::client_packages()?.map_or(Done::Passed, Done::Skipped)),
             Self::Servers => Ok(servers::install()?.map_or(Done::Passed, Done::Skipped)),
             Self::Observe => Ok(observe::stage()?.map_or(Done::Passed, Done::Skipped)),
+            Self::Chart => Ok(chart::stage()?.map_or(Done::Passed, Done::Skipped)),
+            Self::Package => passed(package::stage()),
             Self::Test => passed(test()),
         }
     }
@@ -161,10 +167,14 @@ fn with_component(
 /// Runs all tests; those that need servers share one of each, unless they want their own.
 fn test() -> Result<()> {
     let servers = servers::Shared::start()?;
+    let previous = previous::build()?;
+    // Without one, the relay itself is its own predecessor.
+    let relay = shell::build_relay()?;
     let mut failures = Failures::default();
     let result = shell::run_and_look(
         shell::cargo("test")
             .args(["--workspace", "--no-fail-fast"])
+            .env(previous::BINARY_VARIABLE, previous.unwrap_or(relay))
             .envs(servers.variables()),
         |line| failures.line(line),
     );
@@ -172,8 +182,9 @@ fn test() -> Result<()> {
     result
 }
 
-/// Builds the relay and the fuzz targets, of which there must be some.
+/// Builds the relay, the one of the commit before, and the fuzz targets, of which there must be some.
 fn build() -> Result<()> {
+    previous::build()?;
     shell::build_relay()?;
     shell::run(shell::cargo("build").args(["-p", "heliograph-fuzz", "--bins"]))?;
     let metadata = shell::metadata()?;

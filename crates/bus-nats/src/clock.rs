@@ -7,6 +7,11 @@ pub(crate) fn micros() -> u64 {
     micros_of(datetime::now())
 }
 
+/// The same in seconds.
+pub(crate) fn seconds() -> f64 {
+    std::time::Duration::from_micros(micros()).as_secs_f64()
+}
+
 /// Seconds since 1970.
 pub(crate) fn secs_of(time: DateTime) -> u64 {
     u64::try_from(time.unix_timestamp()).unwrap_or(0)

@@ -190,6 +190,26 @@ impl NatsBus {
         self.shared.feed.caught_up.subscribe()
     }
 
+    /// Which stream of commits this is: one that is made anew has the same numbers and another name
+    /// here.
+    ///
+    /// # Errors
+    ///
+    /// [`BusError::Unavailable`] if the server doesn't say.
+    pub async fn commits_id(&self) -> Result<String, BusError> {
+        let core = &self.shared.core;
+        let info = core.stream_info(core.names.committed_stream()).await;
+        let info = info.map_err(|error| {
+            tracing::debug!(error, "can't learn which stream of commits this is");
+            BusError::Unavailable
+        })?;
+        Ok(format!(
+            "{}-{}",
+            core.names.committed_stream(),
+            info.created.unix_timestamp_nanos()
+        ))
+    }
+
     /// Why the feed ended, if it wasn't closed: the matcher's state is to be built anew.
     #[must_use]
     pub fn feed_error(&self) -> Option<FeedError> {

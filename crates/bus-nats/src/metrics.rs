@@ -111,6 +111,7 @@ pub struct Metrics {
     pub(crate) ingest_lag_messages: Gauge,
     pub(crate) ingest_unacked_messages: Gauge,
     pub(crate) ingest_oldest_unacked_seconds: Seconds,
+    pub(crate) ingest_looked_timestamp_seconds: Seconds,
     pub(crate) dead_letter_waiting: Gauge,
     pub(crate) newest_requests: Counter,
     pub(crate) newest_seconds: Histogram,
@@ -226,6 +227,13 @@ impl Metrics {
             "Age of the oldest message that isn't acknowledged; 0 if there is none",
             ingest_oldest_unacked_seconds.clone(),
         );
+        let ingest_looked_timestamp_seconds = Seconds::default();
+        r.register(
+            "ingest_looked_timestamp_seconds",
+            "When JetStream last said all of what waits and what streams hold, in Unix time; 0 before. What is shown \
+             of it is as old as that",
+            ingest_looked_timestamp_seconds.clone(),
+        );
         let dead_letter_waiting = gauge(
             r,
             "dead_letter_waiting",
@@ -315,6 +323,7 @@ impl Metrics {
             ingest_lag_messages,
             ingest_unacked_messages,
             ingest_oldest_unacked_seconds,
+            ingest_looked_timestamp_seconds,
             dead_letter_waiting,
             newest_requests,
             newest_seconds,

@@ -11,6 +11,7 @@
 
 pub mod conformance;
 mod in_process;
+mod too_dear;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
@@ -20,6 +21,7 @@ use heliograph_protocol::{
 };
 
 pub use in_process::{InProcess, InProcessFeed, InProcessIntake, InProcessOptions, Published};
+pub use too_dear::{is_too_dear, too_dear};
 
 /// A future behind a pointer, for the two traits that are called through one.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

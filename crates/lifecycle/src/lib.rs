@@ -17,4 +17,4 @@ pub use failpoint::{
 pub use shutdown::{Phase, PhaseWatch, Shutdown};
 pub use signals::{Signals, StopSignal};
 pub use stop::{StopPlan, StopReport, stop};
-pub use tasks::{LeftTasks, Tasks};
+pub use tasks::{LeftTasks, Tasks, tasks_panicked};

@@ -1,9 +1,27 @@
 //! Tasks that shutdown waits for.
 
-use std::{collections::BTreeMap, fmt, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle, time::timeout};
+
+/// Tasks of the process that ended in a panic.
+static PANICKED: AtomicU64 = AtomicU64::new(0);
+
+/// How many tasks of the process ended in a panic so far, whoever spawned them through [`Tasks`].
+#[must_use]
+pub fn tasks_panicked() -> u64 {
+    PANICKED.load(Ordering::Relaxed)
+}
 
 /// Spawns tasks and knows which of them still run. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -141,6 +159,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.shared.panicked.send_modify(|count| *count += 1);
+            PANICKED.fetch_add(1, Ordering::Relaxed);
             tracing::error!(task = self.name, "task panicked");
         }
         let mut by_name = self.shared.by_name.lock();
@@ -193,9 +212,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn aborted_and_panicking_tasks_are_over() {
         let tasks = Tasks::new();
+        let before = tasks_panicked();
         tasks.spawn("aborted", pending::<()>()).abort();
         tasks.spawn("panicking", async { panic!("on purpose") });
         assert_eq!(tasks.wait(GRACE).await, LeftTasks::default());
         assert_eq!(tasks.panicked(), 1);
+        assert!(tasks_panicked() > before, "the process counts all of them");
     }
 }

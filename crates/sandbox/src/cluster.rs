@@ -3,6 +3,7 @@
 //! Each cluster has a name, a keyspace and addresses of its own, so that many share the same
 //! servers. What it made on servers that were there before is removed when it is dropped.
 
+mod builds;
 mod cleanup;
 mod ground;
 mod links;
@@ -14,7 +15,7 @@ use std::{
     ffi::OsString,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
-    process::{Command, ExitStatus, Output, Stdio},
+    process::{ExitStatus, Output},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -360,19 +361,7 @@ impl Cluster {
     ///
     /// It can't be started.
     pub fn tool(&self, arguments: &[&str]) -> Result<Output, Error> {
-        let mut command = Command::new(&self.binary);
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with(HIDDEN_VARIABLES) {
-                command.env_remove(name);
-            }
-        }
-        command
-            .args(arguments)
-            .args(self.set_arguments(&[]))
-            .current_dir(self.directory.path())
-            .stdin(Stdio::null())
-            .output()
-            .map_err(Error::path("can't start", &self.binary))
+        self.tool_of(&self.binary, arguments)
     }
 
     /// Terminates all in order: gateways, ingest, matchers; each role at once. Returns how each

@@ -45,7 +45,8 @@ pub fn is_ok(address: SocketAddr, path: &str) -> bool {
     get(address, path).is_ok_and(|answer| answer.status == 200)
 }
 
-fn parse(answer: &str) -> Option<Answer> {
+/// Reads an answer that ends with its connection; `None` if it isn't HTTP.
+pub(crate) fn parse(answer: &str) -> Option<Answer> {
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?;
     Some(Answer {

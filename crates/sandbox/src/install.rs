@@ -1,8 +1,18 @@
 //! Running installers: ordinary package clients, with their output in the error if they fail.
 
-use std::process::{Command, Stdio};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
 
-use crate::Error;
+use crate::{
+    Error,
+    tools::{self, is_stamped, once},
+};
+
+/// What the stamp of an unpacked package says. Another number has all of them unpacked again.
+const LAYOUT: &str = "1";
 
 /// Whether the command runs and succeeds.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
@@ -71,4 +81,75 @@ pub(crate) fn program(
     apt(&["update"])?;
     apt(&["install", "--no-install-recommends", package])?;
     if is_there() { Ok(()) } else { Err(missing()) }
+}
+
+/// A program: that on the path, else that of Debian's package, unpacked in the directory of tools
+/// without being installed.
+///
+/// # Errors
+///
+/// [`Error::Missing`] with `hint` where there is neither apt nor dpkg, [`Error::Install`] if the
+/// package can't be had.
+pub(crate) fn debian(package: &str, program: &str, hint: &str) -> Result<PathBuf, Error> {
+    let runs = |program: &Path| succeeds(Command::new(program).arg("--version"));
+    if runs(Path::new(program)) {
+        return Ok(program.into());
+    }
+    let tools = tools::directory()?;
+    let home = tools.join(package);
+    let unpacked = home.join("usr/bin").join(program);
+    let stamp = home.join("layout.version");
+    let installed = || is_stamped(&stamp, LAYOUT) && unpacked.exists();
+    once(&tools, package, installed, || {
+        let missing = || Error::Missing {
+            program: program.to_owned(),
+            hint: hint.to_owned(),
+        };
+        for client in ["apt-get", "dpkg"] {
+            if !succeeds(Command::new(client).arg("--version")) {
+                return Err(missing());
+            }
+        }
+        // Nothing of an attempt that was cut off, and nothing of another layout.
+        drop(fs::remove_dir_all(&home));
+        fs::create_dir_all(&home).map_err(Error::path("can't create", &home))?;
+        let file = download_debian(package, &home)?;
+        let mut dpkg = Command::new("dpkg");
+        dpkg.arg("-x").arg(&file).arg(&home);
+        run(package, &mut dpkg)?;
+        if !runs(&unpacked) {
+            return Err(missing());
+        }
+        // It only takes room.
+        drop(fs::remove_file(&file));
+        fs::write(&stamp, LAYOUT).map_err(Error::path("can't write", &stamp))
+    })?;
+    Ok(unpacked)
+}
+
+/// Fetches a package into a directory, after the lists of packages if there are none yet.
+fn download_debian(package: &str, to: &Path) -> Result<PathBuf, Error> {
+    let is_root = rustix::process::geteuid().is_root();
+    let fetch = || {
+        let mut apt = Command::new("apt-get");
+        apt.args(["-q", "download", package]).current_dir(to);
+        if is_root {
+            // The account that apt would change to can't write here.
+            apt.args(["-o", "APT::Sandbox::User=root"]);
+        }
+        apt
+    };
+    if run(package, &mut fetch()).is_err() {
+        if is_root {
+            run(package, Command::new("apt-get").args(["-q", "update"]))?;
+        }
+        tools::download(package, fetch)?;
+    }
+    let entries = fs::read_dir(to).map_err(Error::path("can't read", to))?;
+    let files = entries.flatten().map(|entry| entry.path());
+    let files = files.filter(|path| path.extension().is_some_and(|end| end == "deb"));
+    files.last().ok_or_else(|| Error::Install {
+        what: package.to_owned(),
+        why: format!("apt-get left no package in {}", to.display()),
+    })
 }

@@ -10,11 +10,13 @@
 pub mod cluster;
 pub mod collector;
 pub mod cql;
+pub mod databases;
 mod directory;
 mod environment;
 mod error;
 pub mod http;
 mod install;
+pub mod kubernetes;
 mod loopback;
 pub mod nats;
 pub mod network;

@@ -1,6 +1,9 @@
-//! A program that can be started again as it was.
+//! A program that can be started again as it was, or as another build of itself.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use crate::{
     Error,
@@ -11,6 +14,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Program {
     launch: Launch,
+    /// What is started from now on instead of the launch's own.
+    build: Mutex<Option<PathBuf>>,
     process: Mutex<Arc<Process>>,
 }
 
@@ -23,6 +28,7 @@ impl Program {
     pub(crate) fn start(launch: Launch) -> Result<Self, Error> {
         Ok(Self {
             process: Mutex::new(Arc::new(Process::start(&launch)?)),
+            build: Mutex::default(),
             launch,
         })
     }
@@ -33,6 +39,11 @@ impl Program {
 
     pub(crate) fn process(&self) -> Arc<Process> {
         Arc::clone(&self.lock())
+    }
+
+    /// From the next start on it is this build.
+    pub(crate) fn set_build(&self, binary: &Path) {
+        *self.build.lock().unwrap_or_else(PoisonError::into_inner) = Some(binary.to_owned());
     }
 
     /// Starts it again; if it runs it is killed first.
@@ -51,6 +62,9 @@ impl Program {
     /// As [`Process::start`].
     pub(crate) fn restart_with(&self, variables: &[(&str, &str)]) -> Result<(), Error> {
         let mut launch = self.launch.clone();
+        let build = self.build.lock().unwrap_or_else(PoisonError::into_inner);
+        launch.program = build.clone().unwrap_or(launch.program);
+        drop(build);
         let more = variables.iter();
         let more = more.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         launch.variables.extend(more);

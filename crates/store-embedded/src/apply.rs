@@ -17,6 +17,7 @@ use crate::{
         Index, Key, NO_SEQ, Seat, address_key, deleted_id_key, expires_key, handle, index_rows,
         meta,
     },
+    lineage,
     lookup::Snapshot,
     overlay::{Level, expires},
     tables::{Table, Tables},
@@ -268,6 +269,9 @@ impl Batch {
             if let Some(end) = expires(event) {
                 tables.expires.put(txn, &expires_key(end, *seq), &[])?;
             }
+        }
+        if let Some((first, _event)) = self.added.first() {
+            lineage::note(txn, tables, *first)?;
         }
         ops.write(txn, tables)?;
         let mut seats: Vec<_> = self.seats.iter().collect();

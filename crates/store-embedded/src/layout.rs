@@ -15,7 +15,7 @@
 //! | `vanished` | pubkey | time |
 //! | `expires` | time seq | – |
 //! | `kinds` | kind | events |
-//! | `meta` | name | schema, next seq, … |
+//! | `meta` | name | schema, next seq, lineage, … |
 //!
 //! A list has one entry but for ids made to share 64 bits; every candidate is checked against the
 //! whole event before it is returned, so that shared bytes cost time and nothing else.
@@ -45,6 +45,8 @@ pub(crate) mod meta {
     pub(crate) const FLUSHED_SEGMENT: &[u8] = b"flushed_segment";
     pub(crate) const PAYLOAD_BYTES: &[u8] = b"payload_bytes";
     pub(crate) const DICTIONARY: &[u8] = b"dictionary";
+    /// Who has given out which numbers: see [`crate::lineage`].
+    pub(crate) const LINEAGE: &[u8] = b"lineage";
     /// Followed by an author: its request to vanish, of the time that is the value, is in force, but
     /// not all that it hides is removed yet.
     pub(crate) const VANISHING: &[u8] = b"vanishing:";

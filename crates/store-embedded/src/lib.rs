@@ -10,6 +10,7 @@
 //! has all of it; replaying the log changes nothing that is there already.
 
 mod apply;
+mod changes;
 mod codec;
 mod core;
 mod cursor;
@@ -19,6 +20,7 @@ mod error;
 mod files;
 mod flusher;
 mod layout;
+mod lineage;
 mod log;
 mod lookup;
 mod options;
@@ -30,6 +32,7 @@ mod readers;
 mod repair;
 mod replay;
 mod scan;
+mod seats;
 mod store;
 mod tables;
 #[cfg(test)]
@@ -39,11 +42,14 @@ mod tools;
 mod vanish;
 mod writer;
 
+pub use changes::{Changed, Changes};
 pub use error::OpenError;
+pub use lineage::Cursor;
 pub use options::Options;
 pub use reader::EmbeddedReader;
 pub use repair::Repaired;
 pub use scan::EmbeddedScan;
+pub use seats::VacantSeat;
 pub use store::EmbeddedStore;
 pub use times::Times;
 pub use tools::{StoreInfo, StoreStats};

@@ -413,10 +413,15 @@ pub(crate) fn parse_segment(bytes: &[u8], number: u64) -> Segment {
 
 /// The payload of the record at `at`, if it is whole.
 fn record(bytes: &[u8], number: u64, at: usize) -> Option<&[u8]> {
+    record_behind(bytes, number, at, 0)
+}
+
+/// The same of bytes that begin at `base` of the segment; `at` is counted from there.
+pub(crate) fn record_behind(bytes: &[u8], number: u64, at: usize, base: u64) -> Option<&[u8]> {
     let head = bytes.get(at..at + RECORD_HEADER)?;
     let field =
         |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-    if record_head(number, at as u64, field(0), field(4)) != head {
+    if record_head(number, base + at as u64, field(0), field(4)) != head {
         return None;
     }
     let start = at + RECORD_HEADER;
@@ -473,7 +478,8 @@ pub(crate) fn salvage(bytes: &[u8], number: u64, synced: bool) -> Salvaged {
     salvaged
 }
 
-fn read_events(mut payload: &[u8], events: &mut Vec<Event>) -> bool {
+/// Adds the events of a record; whether it was one.
+pub(crate) fn read_events(mut payload: &[u8], events: &mut Vec<Event>) -> bool {
     while !payload.is_empty() {
         let Some((len, rest)) = payload.split_first_chunk::<4>() else {
             return false;

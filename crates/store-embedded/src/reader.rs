@@ -39,15 +39,15 @@ const ATTEMPTS_MAX: usize = 100;
 /// A read-only view of a store, for tools. Each page shows what was written before it was asked for.
 #[derive(Debug)]
 pub struct EmbeddedReader {
-    core: Arc<LookCore>,
+    pub(crate) core: Arc<LookCore>,
     pool: Arc<Pool>,
 }
 
 #[derive(Debug)]
-struct LookCore {
-    environment: Environment,
+pub(crate) struct LookCore {
+    pub(crate) environment: Environment,
     data_file: PathBuf,
-    log_dir: PathBuf,
+    pub(crate) log_dir: PathBuf,
     relay_urls: RelayUrls,
     /// Which file is open: a compaction exchanges it.
     inode: AtomicU64,
@@ -176,12 +176,12 @@ impl Viewable for LookCore {
 }
 
 impl LookCore {
-    fn flushed(&self, txn: &ReadTxn<'_>) -> Result<u64, Fault> {
+    pub(crate) fn flushed(&self, txn: &ReadTxn<'_>) -> Result<u64, Fault> {
         txn.tables.number(txn, meta::FLUSHED_SEGMENT)
     }
 
     /// Opens the new file if the old one was exchanged.
-    fn follow_compaction(&self) -> Result<(), Fault> {
+    pub(crate) fn follow_compaction(&self) -> Result<(), Fault> {
         let inode = fs::metadata(&self.data_file)?.ino();
         if self.inode.load(Ordering::Acquire) != inode {
             self.environment.reopen(|| Ok(()))?;

@@ -5,6 +5,7 @@ use heed::{Database, Env, RoTxn, RwTxn, WithoutTls, types::Bytes};
 use crate::{
     error::{Fault, OpenError},
     layout::{SCHEMA, meta, number},
+    lineage::Mark,
 };
 
 pub(crate) type Table = Database<Bytes, Bytes>;
@@ -25,6 +26,8 @@ pub(crate) struct Tables {
     pub(crate) expires: Table,
     pub(crate) kinds: Table,
     pub(crate) meta: Table,
+    /// Of this opening: see [`crate::lineage`].
+    pub(crate) mark: Mark,
 }
 
 /// Makes sure that this program knows the layout.
@@ -70,6 +73,7 @@ impl Tables {
             expires: table("expires")?,
             kinds: table("kinds")?,
             meta: table("meta")?,
+            mark: Mark::draw(),
         };
         tables.meta.put(txn, meta::SCHEMA, &SCHEMA.to_be_bytes())?;
         Ok(tables)
@@ -118,6 +122,7 @@ impl Tables {
                 expires,
                 kinds,
                 meta,
+                mark: Mark::draw(),
             }))
         };
         open()

@@ -1,6 +1,7 @@
 //! Tests of the whole store: the conformance suite with batches moved at different moments, crashes,
 //! full disks, damage, tools, and a look from another process.
 
+mod changes;
 mod crash;
 mod faults;
 mod flips;

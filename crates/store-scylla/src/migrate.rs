@@ -1,4 +1,5 @@
-//! Bringing a keyspace's schema up to date, and looking at its version. Only additions; no way back.
+//! Bringing a keyspace's schema up to date, and looking at its version. Only additions; no way back, but a program
+//! that is one version older goes on and starts again (`Migration::oldest_program`).
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -28,6 +29,11 @@ const LOCK_PAUSE: Duration = Duration::from_millis(250);
 /// How often a change of the schema is tried: two at once may get in each other's way.
 const TRIES: u32 = 5;
 
+/// Parts of the table `schema_versions`: the steps that were done with their titles, and for each the version of
+/// the oldest program that works on it.
+const STEPS: i32 = 0;
+const OLDEST: i32 = 1;
+
 /// What [`migrate`] may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -51,7 +57,8 @@ pub enum Dialect {
 pub struct MigrationReport {
     /// The database.
     pub dialect: Dialect,
-    /// The version found; 0 if there was no keyspace or no schema.
+    /// The version found; 0 if there was no keyspace or no schema. May be newer than the program, if that works
+    /// on it.
     pub found: u32,
     /// The version that this program knows.
     pub known: u32,
@@ -76,7 +83,8 @@ impl MigrationReport {
 ///
 /// # Errors
 ///
-/// [`ConnectError`]; [`ConnectError::SchemaNewer`] if a newer program has been here.
+/// [`ConnectError`]; [`ConnectError::SchemaNewer`] if a newer program has been here, on whose schema this one
+/// doesn't work.
 pub async fn migrate(
     options: &ScyllaOptions,
     replication: &Replication,
@@ -86,9 +94,6 @@ pub async fn migrate(
     let session = client::connect(options, STATEMENT_TIMEOUT).await?;
     let keyspace = options.keyspace.as_str();
     let mut report = look(&session, options, Some(replication)).await?;
-    if report.found > SCHEMA_VERSION {
-        return Err(newer(options, report.found));
-    }
     if mode == Mode::Check || report.is_current() {
         return Ok(report);
     }
@@ -119,11 +124,7 @@ pub async fn migrate(
 /// [`ConnectError`] if the database can't be asked; [`ConnectError::SchemaNewer`] as [`migrate`].
 pub async fn check(options: &ScyllaOptions) -> Result<MigrationReport, ConnectError> {
     let session = client::connect(options, STATEMENT_TIMEOUT).await?;
-    let report = look(&session, options, None).await?;
-    if report.found > SCHEMA_VERSION {
-        return Err(newer(options, report.found));
-    }
-    Ok(report)
+    look(&session, options, None).await
 }
 
 /// Refuses a schema that this program doesn't fit.
@@ -131,7 +132,8 @@ pub(crate) async fn require_current(
     session: &Session,
     options: &ScyllaOptions,
 ) -> Result<(), ConnectError> {
-    let found = version(session, &options.keyspace).await?;
+    let recorded = recorded(session, &options.keyspace).await?;
+    let found = recorded.version;
     match found {
         0 => Err(ConnectError::NoSchema {
             keyspace: options.keyspace.clone(),
@@ -142,7 +144,15 @@ pub(crate) async fn require_current(
             found,
             known: SCHEMA_VERSION,
         }),
-        _ => Err(newer(options, found)),
+        _ => {
+            recorded.require_fit(options)?;
+            tracing::info!(
+                found,
+                known = SCHEMA_VERSION,
+                "the schema is of a newer program, and this one works on it"
+            );
+            Ok(())
+        }
     }
 }
 
@@ -167,11 +177,28 @@ pub(crate) async fn warn_of_datacenters(
     Ok(())
 }
 
-fn newer(options: &ScyllaOptions, found: u32) -> ConnectError {
-    ConnectError::SchemaNewer {
-        keyspace: options.keyspace.clone(),
-        found,
-        known: SCHEMA_VERSION,
+/// What a keyspace says of its schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Recorded {
+    /// The newest step, 0 if none or no keyspace.
+    version: u32,
+    /// The version of the oldest program that works on it.
+    oldest_program: u32,
+}
+
+impl Recorded {
+    /// # Errors
+    ///
+    /// [`ConnectError::SchemaNewer`] if this program is older than any that works on it.
+    fn require_fit(self, options: &ScyllaOptions) -> Result<(), ConnectError> {
+        if self.oldest_program <= SCHEMA_VERSION {
+            return Ok(());
+        }
+        Err(ConnectError::SchemaNewer {
+            keyspace: options.keyspace.clone(),
+            found: self.version,
+            known: SCHEMA_VERSION,
+        })
     }
 }
 
@@ -180,7 +207,9 @@ async fn look(
     options: &ScyllaOptions,
     replication: Option<&Replication>,
 ) -> Result<MigrationReport, ConnectError> {
-    let found = version(session, &options.keyspace).await?;
+    let recorded = recorded(session, &options.keyspace).await?;
+    recorded.require_fit(options)?;
+    let found = recorded.version;
     let missing = MIGRATIONS.iter().filter(|step| step.version > found);
     let mut report = MigrationReport {
         dialect: dialect(session),
@@ -217,15 +246,16 @@ fn dialect(session: &Session) -> Dialect {
 }
 
 async fn apply(session: &Session, options: &ScyllaOptions) -> Result<(), ConnectError> {
-    let found = version(session, &options.keyspace).await?;
-    if found > SCHEMA_VERSION {
-        return Err(newer(options, found));
-    }
+    let recorded = recorded(session, &options.keyspace).await?;
+    recorded.require_fit(options)?;
     session
         .use_keyspace(&options.keyspace, false)
         .await
         .map_err(|error| ConnectError::Connect(error.to_string()))?;
-    for step in MIGRATIONS.iter().filter(|step| step.version > found) {
+    for step in MIGRATIONS
+        .iter()
+        .filter(|step| step.version > recorded.version)
+    {
         apply_step(session, options, step).await?;
         tracing::info!(version = step.version, title = step.title, "migrated");
     }
@@ -245,11 +275,16 @@ async fn apply_step(
         doing: format!("schema agreement after step {}", step.version),
         reason: error.to_string(),
     })?;
-    let record = format!(
-        "INSERT INTO {}.schema_versions (part, version, title) VALUES (0, {}, '{}')",
-        options.keyspace, step.version, step.title
-    );
-    run(session, &record, ()).await?;
+    let record = |part: i32, title: &str| {
+        format!(
+            "INSERT INTO {}.schema_versions (part, version, title) VALUES ({part}, {}, '{title}')",
+            options.keyspace, step.version
+        )
+    };
+    // First, so that no program sees the step and not whether it fits.
+    let oldest = step.oldest_program.to_string();
+    run(session, &record(OLDEST, &oldest), ()).await?;
+    run(session, &record(STEPS, step.title), ()).await?;
     Ok(())
 }
 
@@ -293,21 +328,37 @@ async fn run(
     ))
 }
 
-/// The newest step that is recorded, 0 if none or no keyspace.
-async fn version(session: &Session, keyspace: &str) -> Result<u32, ConnectError> {
+/// What is recorded of the schema. A newer step of which nobody says what it fits, fits only its own program.
+async fn recorded(session: &Session, keyspace: &str) -> Result<Recorded, ConnectError> {
     let tables = run(
         session,
         "SELECT table_name FROM system_schema.tables WHERE keyspace_name = ? AND table_name = ?",
         (keyspace, "schema_versions"),
     )
     .await?;
+    let mut recorded = Recorded {
+        version: 0,
+        oldest_program: 0,
+    };
     if rows::<(String,)>(tables)?.is_empty() {
-        return Ok(0);
+        return Ok(recorded);
     }
-    let text = format!("SELECT version FROM {keyspace}.schema_versions WHERE part = 0");
-    let versions = rows::<(i32,)>(run(session, &text, ()).await?)?;
-    let newest = versions.iter().map(|(version,)| *version).max();
-    Ok(newest.map_or(0, |version| u32::try_from(version).unwrap_or(u32::MAX)))
+    let of = |part: i32| {
+        format!("SELECT version, title FROM {keyspace}.schema_versions WHERE part = {part}")
+    };
+    // The steps first: what they fit is written before them.
+    let steps = rows::<(i32, String)>(run(session, &of(STEPS), ()).await?)?;
+    let fits = rows::<(i32, String)>(run(session, &of(OLDEST), ()).await?)?;
+    for (step, _title) in steps {
+        let version = u32::try_from(step).unwrap_or(u32::MAX);
+        recorded.version = recorded.version.max(version);
+        if version > SCHEMA_VERSION {
+            let fits = fits.iter().find(|(of, _)| *of == step);
+            let oldest = fits.and_then(|(_, oldest)| oldest.parse().ok());
+            recorded.oldest_program = recorded.oldest_program.max(oldest.unwrap_or(version));
+        }
+    }
+    Ok(recorded)
 }
 
 async fn current_replication(

@@ -10,6 +10,11 @@ use crate::key::Path;
 pub(crate) struct Migration {
     pub version: u32,
     pub title: &'static str,
+    /// The version of the oldest program that works on a schema with this step: programs of both
+    /// versions run side by side while a cluster is upgraded, and the older one may come back. A step that
+    /// only adds leaves it as it was; one that takes something away raises it, one release after no
+    /// program uses that any more.
+    pub oldest_program: u32,
     pub statements: fn() -> Vec<String>,
 }
 
@@ -17,6 +22,7 @@ pub(crate) struct Migration {
 pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
     version: 1,
     title: "events, seats, guards, indexes",
+    oldest_program: 1,
     statements: first,
 }];
 
@@ -102,6 +108,14 @@ mod tests {
             assert!(!migration.title.is_empty());
         }
         assert_eq!(MIGRATIONS.len(), SCHEMA_VERSION as usize);
+    }
+
+    #[test]
+    fn a_step_leaves_the_program_before_it_running() {
+        for step in MIGRATIONS {
+            assert!(step.oldest_program <= step.version.saturating_sub(1).max(1));
+        }
+        assert!(MIGRATIONS.is_sorted_by_key(|step| step.oldest_program));
     }
 
     #[test]

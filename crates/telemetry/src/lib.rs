@@ -19,14 +19,14 @@ mod top;
 pub mod trace;
 
 pub use admin::{AdminError, AdminServer};
-pub use certificates::{CertificateEnd, CertificateError, certificate_not_after};
+pub use certificates::{CertificateError, ShownCertificate, certificate_not_after};
 pub use clock::{seconds_since, unix_micros, wall_clock};
 pub use health::{HEARTBEAT_AGE_MAX, Health, Heartbeat, ReadyCheck};
 pub use limits::{memory_limit_bytes, open_files_limit, raise_open_files_limit};
 pub use logs::{LINE_SECS, LINES_AT_ONCE, LogError, LogStyle, identify_logs, init_logs};
 pub use metrics::{Histogram, LATENCY, counter, counters, gauge, gauges, histogram, histograms};
 pub use pages::{Pages, Query};
-pub use process::{BuildInfo, ConfigHash, ProcessFacts, register_process_metrics};
+pub use process::{BuildInfo, ConfigState, ProcessFacts, register_process_metrics};
 pub use prometheus_client::registry::Registry;
 pub use rate_limit::RateLimit;
 pub use reference::metrics_reference;

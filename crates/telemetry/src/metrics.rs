@@ -25,6 +25,9 @@ type Exemplar = [(&'static str, String); 1];
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 
 /// A distribution, with an example of a trace in each bucket that a sampled value fell into.
+///
+/// Each value takes the two locks of the library's histogram, sampled or not: its examples can be made
+/// nowhere else. What is counted by thousands at once adds up first, as deliveries do.
 #[derive(Debug, Clone)]
 pub struct Histogram(HistogramWithExemplars<Exemplar>);
 

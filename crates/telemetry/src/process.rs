@@ -4,7 +4,7 @@ use std::{
     fmt, fs,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -17,7 +17,7 @@ use prometheus_client::{
 use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Handle;
 
-use crate::{CertificateEnd, Health, memory_limit_bytes, open_files_limit, rate_limit, trace};
+use crate::{Health, ShownCertificate, memory_limit_bytes, open_files_limit, rate_limit, trace};
 
 /// What was built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,18 +28,33 @@ pub struct BuildInfo {
     pub revision: &'static str,
 }
 
-/// A hash of the configuration in force. Clones share it.
+/// Which configuration is in force, and how often another one couldn't be. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct ConfigHash(Arc<AtomicU32>);
+pub struct ConfigState(Arc<ConfigFigures>);
 
-impl ConfigHash {
-    /// Another configuration is in force.
+#[derive(Debug, Default)]
+struct ConfigFigures {
+    hash: AtomicU32,
+    reload_failures: AtomicU64,
+}
+
+impl ConfigState {
+    /// Another configuration is in force, with this hash.
     pub fn set(&self, hash: u32) {
-        self.0.store(hash, Ordering::Relaxed);
+        self.0.hash.store(hash, Ordering::Relaxed);
+    }
+
+    /// Another configuration was to be in force and could not be.
+    pub fn reload_failed(&self) {
+        self.0.reload_failures.fetch_add(1, Ordering::Relaxed);
     }
 
     fn hex(&self) -> String {
-        format!("{:08x}", self.0.load(Ordering::Relaxed))
+        format!("{:08x}", self.0.hash.load(Ordering::Relaxed))
+    }
+
+    fn reload_failures(&self) -> u64 {
+        self.0.reload_failures.load(Ordering::Relaxed)
     }
 }
 
@@ -55,9 +70,11 @@ pub struct ProcessFacts {
     /// Whether it is ready.
     pub health: Health,
     /// What it runs on.
-    pub config_hash: ConfigHash,
+    pub config: ConfigState,
+    /// How many of its tasks have panicked.
+    pub tasks_panicked: fn() -> u64,
     /// What it shows to others.
-    pub certificates: Vec<CertificateEnd>,
+    pub certificates: Vec<ShownCertificate>,
 }
 
 /// Registers what every process shows: build, start, time, CPU, memory, files, the workers of the
@@ -157,13 +174,26 @@ fn own(out: &mut Out<'_, '_>, facts: &ProcessFacts) -> fmt::Result {
     out.labelled(
         "config_hash",
         "A hash of the configuration in force without secrets, names and addresses of the process; always 1",
-        [("hash", facts.config_hash.hex().as_str(), 1)],
+        [("hash", facts.config.hex().as_str(), 1)],
     )?;
-    let ends = facts.certificates.iter();
+    out.total(
+        "config_reload_failures",
+        "Configurations that were to be loaded while the process ran and were refused",
+        facts.config.reload_failures(),
+    )?;
+    out.total(
+        "tasks_panicked",
+        "Tasks that ended in a panic, each a bug",
+        (facts.tasks_panicked)(),
+    )?;
+    let ends = facts.certificates.iter().filter_map(|certificate| {
+        let not_after = certificate.not_after_secs()?;
+        Some(("use", certificate.purpose(), not_after))
+    });
     out.labelled(
         "tls_certificate_not_after_seconds",
-        "When a certificate ends that this process shows, in Unix time",
-        ends.map(|end| ("use", end.purpose, end.not_after_secs)),
+        "When a certificate ends that this process uses to show who it is, in Unix time",
+        ends,
     )
 }
 
@@ -264,7 +294,8 @@ mod tests {
             started_secs: 1_700_000_000,
             cores: 3,
             health: Health::new(),
-            config_hash: ConfigHash::default(),
+            config: ConfigState::default(),
+            tasks_panicked: || 3,
             certificates: Vec::new(),
         }
     }
@@ -300,6 +331,7 @@ mod tests {
         assert!(value("process_memory_limit_bytes") > value("process_resident_memory_bytes"));
         assert!(value("process_open_fds") >= 3.0);
         assert_eq!(value("process_cores"), 3.0);
+        assert_eq!(value("tasks_panicked_total"), 3.0);
         for counter in ["traces_exported", "traces_dropped", "log_lines_suppressed"] {
             value(&format!("{counter}_total"));
         }
@@ -327,7 +359,7 @@ mod tests {
     #[test]
     fn the_hash_follows_the_configuration() {
         let facts = facts();
-        let hash = facts.config_hash.clone();
+        let hash = facts.config.clone();
         let registry = registered(facts);
         hash.set(0xab);
         assert_eq!(
@@ -341,14 +373,28 @@ mod tests {
     }
 
     #[test]
+    fn a_configuration_that_was_refused_is_counted() {
+        let facts = facts();
+        let config = facts.config.clone();
+        let registry = registered(facts);
+        let failures = || value(&page(&registry), "config_reload_failures_total");
+        assert_eq!(failures(), 0.0);
+        config.reload_failed();
+        assert_eq!(failures(), 1.0);
+    }
+
+    #[test]
     fn each_certificate_is_shown_by_its_use() {
-        let certificates = [("nats", 4_102_444_800), ("scylla", 1_800_000_000)];
-        let certificates = certificates.map(|(purpose, not_after_secs)| CertificateEnd {
-            purpose,
-            not_after_secs,
-        });
+        let file = |name: &str| {
+            let tls = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/traces/tls/");
+            std::path::Path::new(tls).join(name)
+        };
         let page = page(&registered(ProcessFacts {
-            certificates: certificates.to_vec(),
+            certificates: vec![
+                ShownCertificate::read_each_time("nats", &file("authority.pem")),
+                ShownCertificate::read_once("scylla", &file("collector.pem")),
+                ShownCertificate::read_once("matcher", &file("missing.pem")),
+            ],
             ..facts()
         }));
         let end = |of: &str| {
@@ -357,8 +403,9 @@ mod tests {
         };
         assert_eq!(
             (end("nats"), end("scylla")),
-            (4_102_444_800.0, 1_800_000_000.0)
+            (4_949_019_897.0, 2_486_619_897.0)
         );
+        assert!(!page.contains("use=\"matcher\""), "{page}");
     }
 
     #[test]

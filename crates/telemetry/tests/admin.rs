@@ -11,8 +11,8 @@ use std::{
 };
 
 use heliograph_telemetry::{
-    AdminError, AdminServer, BuildInfo, ConfigHash, Health, ProcessFacts, register_process_metrics,
-    registry,
+    AdminError, AdminServer, BuildInfo, ConfigState, Health, ProcessFacts,
+    register_process_metrics, registry,
 };
 
 fn start(health: &Health) -> AdminServer {
@@ -26,7 +26,8 @@ fn start(health: &Health) -> AdminServer {
         started_secs: 1,
         cores: 1,
         health: health.clone(),
-        config_hash: ConfigHash::default(),
+        config: ConfigState::default(),
+        tasks_panicked: || 0,
         certificates: Vec::new(),
     };
     register_process_metrics(&mut registry, facts);

@@ -238,6 +238,23 @@ impl Relay {
         relay
     }
 
+    /// The same, and it looks at the file for changes (`--watch`).
+    ///
+    /// # Panics
+    ///
+    /// If it isn't up within [`PATIENCE`].
+    #[must_use]
+    #[track_caller]
+    pub fn watching(file: &Path) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let data = directory.path().join("data");
+        let mut command = command();
+        command.arg("--watch").arg("--data").arg(&data);
+        let mut relay = Self::run(command, &data, file, &[]);
+        relay._directory = Some(directory);
+        relay
+    }
+
     /// Starts one more gateway of a cluster that has these settings, `key=value`, on the
     /// conformance configuration.
     ///

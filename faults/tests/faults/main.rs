@@ -8,3 +8,4 @@ mod processes;
 mod random;
 mod replication;
 mod takeover;
+mod upgrade;

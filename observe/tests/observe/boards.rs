@@ -49,8 +49,15 @@ fn view(board: &Board, range: Duration) -> View {
     }
 }
 
-/// Each has had data since the load began, `started` in Unix seconds; some of it, such as that of matchers lost, only
-/// in a restart.
+/// For how long back a panel may have been empty, in seconds: visitors do everything in that time, and restarts were
+/// before it.
+const LATELY: f64 = 40.0;
+
+/// Panels, by board and title, that show what happens in a restart only; it is enough that they did since the load
+/// began.
+const RARE: [(&str, &str); 1] = [("gateway", "Going on at another matcher")];
+
+/// Each has data now, but for what is rare: that had some since the load began, `started` in Unix seconds.
 #[track_caller]
 pub(crate) fn have_data(stand: &Stand, started: f64) {
     let boards = board::all();
@@ -60,7 +67,8 @@ pub(crate) fn have_data(stand: &Stand, started: f64) {
         empty = live::idle_rules(&stand.prometheus);
         for board in &boards {
             let view = view(board, Duration::from_secs_f64(range.1 - range.0));
-            empty.extend(Live::new(&stand.prometheus, board, view).empty(range));
+            let live = Live::new(&stand.prometheus, board, view);
+            empty.extend(live.empty(range, range.1 - LATELY, &RARE));
         }
         Ok::<_, ()>(empty.is_empty().then_some(()))
     });
@@ -90,7 +98,7 @@ pub(crate) fn are_drawn(stand: &Stand, started: f64) {
         let subtitle = if board.stem.contains(SINGLE) {
             "a relay in one process, under load"
         } else {
-            "3 gateways, 2 matchers, 2 ingest workers on one machine: load, a rolling restart, a matcher lost for a while"
+            "3 gateways, 2 matchers, 2 ingest workers on one machine: load, a rolling restart, one process of each role lost for a while"
         };
         let scene = Scene {
             series: live.lines(range),

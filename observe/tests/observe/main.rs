@@ -90,18 +90,22 @@ fn the_cluster_is_seen_and_its_faults_are_noticed() {
         show.cluster_load
             .progress(PICTURE_EVENTS, WARM_PATIENCE * 4);
     }
-    show.phase("a rolling restart is silent");
-    restart::is_silent(&mut show.stand);
-    show.phase("every panel and every recording rule has data");
-    boards::have_data(&show.stand, show.started);
+    let undisturbed = live::now(&show.stand.prometheus);
+    show.phase("a rolling restart");
+    restart::roll(&mut show.stand);
     show.phase("every metric is in the reference, and every one of the reference is shown");
     scrape::is_documented(&show.stand);
     show.phase("latencies lead to traces");
     scrape::leads_to_traces(&show.stand, show.started);
-    show.phase("ten minutes without one process are silent");
-    restart::of_one_for_long_is_silent(&show.stand, FACTOR);
+    show.phase("ten minutes without one process of each role");
+    restart::lose_one_of_each(&show.stand, FACTOR);
     show.phase("pictures");
     boards::are_drawn(&show.stand, show.started);
+    show.phase("no alert for all of that");
+    restart::was_silent(&show.stand, undisturbed, FACTOR);
+    // When the restarts are long over.
+    show.phase("every panel and every recording rule has data");
+    boards::have_data(&show.stand, show.started);
     show.phase("every fault has its alert");
     faults::are_noticed(&mut show.stand, Day { factor: FACTOR });
     show.phase("abuse makes no series");

@@ -1,5 +1,5 @@
-//! What is nobody's concern: every process is replaced, one after the other, as a deployment does; one is
-//! away for ten minutes.
+//! What is nobody's concern: every process is replaced, one after the other, as a deployment does; one of each role
+//! is away for ten minutes, one after the other.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -16,9 +16,12 @@ const LONG: [&str; 1] = ["HeliographBudgetSlowBurn"];
 /// How long one process may be away.
 const AWAY: Duration = Duration::from_secs(10 * 60);
 
+/// The longest wait of a rule for what it sees, with a window before it: what happened before has had its alert.
+const AFTERWARDS: Duration = Duration::from_secs(17 * 60);
+
+/// Every process ends as it is told to, and starts again.
 #[track_caller]
-pub(crate) fn is_silent(stand: &mut Stand) {
-    let start = live::now(&stand.prometheus);
+pub(crate) fn roll(stand: &mut Stand) {
     for role in Role::ALL {
         for number in 0..stand.bed.members(role).len() {
             replace(stand, role, number, |bed| {
@@ -30,25 +33,27 @@ pub(crate) fn is_silent(stand: &mut Stand) {
     let before = began_before(stand, CANARY);
     stand.restart_canary();
     until_replaced(stand, CANARY, before);
-    fired_none(stand, start);
 }
 
-/// The machine of one process is lost, and the next one takes it.
+/// The machine of one process of each role is lost, also of the gateway that the canary publishes through, and the next
+/// one takes it.
 #[track_caller]
-pub(crate) fn of_one_for_long_is_silent(stand: &Stand, factor: f64) {
-    let start = live::now(&stand.prometheus);
-    replace(stand, Role::Matcher, 0, |bed| {
-        bed.kill(Role::Matcher, 0);
-        hold(AWAY.div_f64(factor));
-    });
-    fired_none(stand, start);
+pub(crate) fn lose_one_of_each(stand: &Stand, factor: f64) {
+    for role in Role::ALL {
+        replace(stand, role, 0, |bed| {
+            bed.kill(role, 0);
+            hold(AWAY.div_f64(factor));
+        });
+    }
 }
 
+/// Nothing has fired since `start`, in Unix seconds, nor is anything about to, once every rule has had the time to.
 #[track_caller]
-fn fired_none(stand: &Stand, start: f64) {
+pub(crate) fn was_silent(stand: &Stand, start: f64, factor: f64) {
+    hold(AFTERWARDS.div_f64(factor));
     let mut fired = live::fired_since(&stand.prometheus, start);
     fired.retain(|alert| !LONG.iter().any(|name| alert.contains(name)));
-    assert_eq!(fired, BTreeSet::new(), "alerts that fired");
+    assert_eq!(fired, BTreeSet::new(), "alerts that fired or are about to");
 }
 
 /// Ends a member, starts it again and waits until Prometheus has seen the new one.

@@ -1,24 +1,46 @@
 //! What processes show on `/metrics`: what the reference says, and no more for whoever abuses them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 use heliograph_faults::bed::{say, until};
 use heliograph_observe::{
-    abuse::Abuse,
+    abuse::{Abuse, KINDS},
     live,
     load::BLOCKED,
     pages::{Families, differences, families, reference, series},
     stand::{CLUSTER, Stand},
 };
+use heliograph_sandbox::cluster::Role;
 
 /// Series that a process may show at most.
 const SERIES_MAX: usize = 5_000;
 
-/// Who comes: 65,536 kinds go over them.
+/// Who comes to the relay in one process: 65,536 kinds go over them.
 const ABUSE: Abuse = Abuse {
     addresses: 10_000,
+    kinds: KINDS,
     threads: 8,
 };
+
+/// Who comes to a gateway of the cluster: as many as its servers take in a minute.
+const CLUSTER_ABUSE: Abuse = Abuse {
+    addresses: 1_000,
+    kinds: 4_096,
+    threads: 8,
+};
+
+/// Entries of a list of `/top`, for each thread that serves sockets.
+const ENTRIES_MAX: usize = 100;
+
+/// Lists that the abuse fills, and what they weigh by.
+const FILLED: [(&str, &str); 3] = [
+    ("authors", "events"),
+    ("addresses", "messages"),
+    ("filters", "micros"),
+];
 
 /// Kinds that are refused as they are sent: a seal with tags, a request to vanish from nowhere, one that is
 /// configured, and an answer to a challenge.
@@ -42,7 +64,8 @@ pub(crate) fn is_documented(stand: &Stand) {
 }
 
 /// Latencies that have examples of traces, so that a panel leads to one.
-const TRACED: [&str; 3] = [
+const TRACED: [&str; 4] = [
+    "heliograph_verify_seconds_bucket",
     "heliograph_publish_ok_seconds_bucket",
     "heliograph_req_eose_seconds_bucket",
     "heliograph_delivery_seconds_bucket",
@@ -70,22 +93,64 @@ pub(crate) fn leads_to_traces(stand: &Stand, started: f64) {
     }
 }
 
-/// As many series as before, after everybody has come, at the relay in one process, which does everything.
+/// As many series as before, and no longer lists, after everybody has come: at the relay in one process, which does
+/// everything, and at a gateway.
 #[track_caller]
 pub(crate) fn does_not_grow(stand: &Stand) {
     let pages = stand.pages();
     let alone = pages.iter().find(|(role, ..)| role == "standalone");
     let (.., admin) = alone.expect("a relay in one process");
-    let before = series(&Stand::page(*admin));
-    let outcome = ABUSE.run(stand.alone.address());
-    let after = series(&Stand::page(*admin));
+    check_abuse(ABUSE, stand.alone.address(), *admin);
+    let admin = stand.bed.member(Role::Gateway, 0).admin;
+    check_abuse(CLUSTER_ABUSE, stand.bed.gateway(0), admin);
+}
+
+#[track_caller]
+fn check_abuse(abuse: Abuse, relay: SocketAddr, admin: SocketAddr) {
+    let before = series(&Stand::page(admin));
+    let outcome = abuse.run(relay);
+    let page = Stand::page(admin);
+    let after = series(&page);
     say(&format!(
         "{outcome:?}: {before} series before, {after} after"
     ));
-    assert_eq!(outcome.connections, ABUSE.addresses);
-    assert_eq!(outcome.authenticated, ABUSE.addresses);
-    assert_eq!(outcome.refused, REFUSED);
-    assert_eq!(outcome.accepted, (1 << 16) - REFUSED.len());
+    let comes = |kind: &u16| usize::from(*kind) % (KINDS / abuse.kinds) == 0;
+    let refused: Vec<u16> = REFUSED.into_iter().filter(comes).collect();
+    assert_eq!(outcome.connections, abuse.addresses);
+    assert_eq!(outcome.authenticated, abuse.addresses);
+    assert_eq!(outcome.refused, refused);
+    assert_eq!(outcome.accepted, abuse.kinds - refused.len());
     assert_eq!(after, before, "series of one process");
     assert!(after <= SERIES_MAX, "{after} series");
+    check_top(admin, workers(&page));
+}
+
+/// Every list is bounded, however long a one is asked for, and those that the abuse fills are full.
+#[track_caller]
+fn check_top(admin: SocketAddr, workers: usize) {
+    let top = Stand::top(admin);
+    let lists = top["lists"].as_object().expect("lists");
+    let mut lengths = BTreeMap::new();
+    for (list, measures) in lists {
+        for (measure, found) in measures.as_object().expect("measures") {
+            let length = found["entries"].as_array().map_or(0, Vec::len);
+            lengths.insert((list.as_str(), measure.as_str()), length);
+        }
+    }
+    say(&format!("    {workers} workers, entries: {lengths:?}"));
+    for filled in FILLED {
+        assert!(lengths[&filled] >= ENTRIES_MAX, "{filled:?} is not full");
+    }
+    let bounded = |length: &usize| *length <= ENTRIES_MAX * workers;
+    assert!(lengths.values().all(bounded), "{lengths:?}");
+}
+
+/// How many threads serve sockets.
+#[track_caller]
+fn workers(page: &str) -> usize {
+    let name = "heliograph_runtime_workers ";
+    let found = page.lines().find_map(|line| line.strip_prefix(name));
+    found
+        .and_then(|value| value.parse().ok())
+        .unwrap_or_else(|| panic!("no {name} in the page"))
 }

@@ -6,7 +6,7 @@ use heliograph_protocol::EventId;
 
 /// How far it has come on one connection.
 #[derive(Debug, Default)]
-pub(crate) struct Auth {
+pub struct Auth {
     challenge: Option<String>,
     state: State,
 }
@@ -26,7 +26,7 @@ enum State {
 
 /// What to do about a refusal for want of authentication.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Next {
+pub enum Next {
     /// Answer this challenge.
     Answer(String),
     /// Wait: what was refused will be sent again.
@@ -37,14 +37,14 @@ pub(crate) enum Next {
 
 impl Auth {
     /// A challenge came; the one to answer now, if the relay has asked for that.
-    pub(crate) fn challenged(&mut self, challenge: String) -> Option<String> {
+    pub fn challenged(&mut self, challenge: String) -> Option<String> {
         let is_wanted = self.state == State::Wanted;
         self.challenge = Some(challenge.clone());
         is_wanted.then_some(challenge)
     }
 
     /// Something was refused with `auth-required:`.
-    pub(crate) fn required(&mut self) -> Next {
+    pub fn required(&mut self) -> Next {
         match (&self.state, &self.challenge) {
             (State::Idle | State::Wanted, Some(challenge)) => Next::Answer(challenge.clone()),
             (State::Idle | State::Wanted, None) => {
@@ -57,12 +57,12 @@ impl Auth {
     }
 
     /// The answer is sent.
-    pub(crate) fn sent(&mut self, id: EventId) {
+    pub fn sent(&mut self, id: EventId) {
         self.state = State::Sent(id);
     }
 
     /// OK came for this event; whether the relay is satisfied, if it was about authentication.
-    pub(crate) fn settled(&mut self, id: &EventId, accepted: bool) -> Option<bool> {
+    pub fn settled(&mut self, id: &EventId, accepted: bool) -> Option<bool> {
         if self.state != State::Sent(*id) {
             return None;
         }

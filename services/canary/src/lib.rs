@@ -7,10 +7,12 @@
 //! a task that knows no more than its socket (`link.rs`); what became of the probes is in one book
 //! without IO and clock (`book.rs`).
 
+mod addresses;
 mod audit;
 mod auth;
 mod backoff;
 mod book;
+mod document;
 mod engine;
 mod line;
 mod link;
@@ -24,6 +26,18 @@ mod socket;
 mod target;
 mod tls;
 
+/// A client of a relay, for other tools: a connection, what comes over it, authentication.
+pub mod client {
+    pub use crate::{
+        auth::{Auth, Next},
+        message::{Message, asks_for_auth},
+        signer::Signer,
+        socket::{ConnectError, Socket, Stream, connect},
+        target::Target,
+        tls::client_config,
+    };
+}
+
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
@@ -33,16 +47,17 @@ use heliograph_lifecycle::{Phase, Shutdown, Tasks};
 use heliograph_protocol::PublicKey;
 use tokio::sync::watch;
 
+pub use self::{
+    addresses::each_address,
+    metrics::{Metrics, READERS_MAX},
+    once::Report,
+    options::{CanaryError, Options, Reader, Timing},
+};
 use self::{
     engine::{Engine, Mode},
     link::Wiring,
     signer::Signer,
     target::Target,
-};
-pub use self::{
-    metrics::{Metrics, READERS_MAX},
-    once::Report,
-    options::{CanaryError, Options, Timing},
 };
 
 /// A canary that is ready to start.
@@ -69,8 +84,8 @@ impl Canary {
         let publish = Target::parse("canary.publish", publish)?;
         let read = options.read.iter();
         let read: Vec<Target> = read
-            .map(|url| Target::parse("canary.read", url))
-            .collect::<Result<_, _>>()?;
+            .map(|reader| Ok(Target::parse("canary.read", &reader.url)?.at(reader.address)))
+            .collect::<Result<_, CanaryError>>()?;
         let encrypted = publish.is_encrypted() || read.iter().any(Target::is_encrypted);
         let tls = (encrypted || options.ca.is_some())
             .then(|| tls::client_config(options.ca.as_deref()))
@@ -124,6 +139,12 @@ impl Canary {
             phase.reached(Phase::Draining).await;
         };
         engine.run(stop).await;
+    }
+
+    /// Compares the limits that each reader's relay advertises (NIP-11) with `expected`, and says what
+    /// differs. What `expected` doesn't name isn't looked at.
+    pub async fn compare(&self, expected: &serde_json::Value, connections: &Tasks) -> Vec<String> {
+        document::compare(&self.wiring, expected, connections).await
     }
 
     /// Publishes this many probes, reads each everywhere, live and again by its id, and reports.

@@ -35,6 +35,9 @@ const COMMANDS_MAX: usize = 256;
 /// A connection that was silent for so long is pinged, and given up after as long again.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
+/// Bytes of a message of a relay; probes are short, so a longer one ends the connection.
+const MESSAGE_BYTES_MAX: usize = 1 << 20;
+
 /// Time for the last frame.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
@@ -164,7 +167,7 @@ impl End {
         loop {
             let connecting = {
                 let (target, tls) = (self.target.clone(), self.tls.clone());
-                async move { connect(&target, tls.as_ref()).await }
+                async move { connect(&target, tls.as_ref(), MESSAGE_BYTES_MAX).await }
             };
             let why = match self.unless_stopped(connecting).await? {
                 Err(error) => error.to_string(),

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 /// A message of a relay.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Message {
+pub enum Message {
     /// `["EVENT",<sub>,<event>]`, the id being that of the content.
     Event(String, Box<Event>),
     /// `["OK",<id>,<accepted>,<text>]`
@@ -22,7 +22,7 @@ pub(crate) enum Message {
 
 impl Message {
     /// Reads a message leniently: relays differ in what they add.
-    pub(crate) fn parse(text: &str) -> Self {
+    pub fn parse(text: &str) -> Self {
         Self::read(text).unwrap_or(Self::Other)
     }
 
@@ -48,7 +48,7 @@ impl Message {
 }
 
 /// Whether a refusal asks for authentication (NIP-42).
-pub(crate) fn asks_for_auth(text: &str) -> bool {
+pub fn asks_for_auth(text: &str) -> bool {
     text.starts_with("auth-required:")
 }
 

@@ -1,6 +1,6 @@
 //! What a canary is told.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use heliograph_protocol::Kind;
 
@@ -10,13 +10,28 @@ pub struct Options {
     /// Where probes are published; there must be one.
     pub publish: Option<String>,
     /// Where they are read: 1 to [`READERS_MAX`](crate::READERS_MAX).
-    pub read: Vec<String>,
+    pub read: Vec<Reader>,
     /// The key that signs, as 64 hex digits; a fresh one if absent.
     pub secret_key: Option<String>,
     /// The kind of the probes: regular, so that each is stored.
     pub kind: Kind,
     /// A PEM file with the authorities to trust; those of the system if absent.
     pub ca: Option<PathBuf>,
+}
+
+/// Where probes are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reader {
+    /// The URL of a relay.
+    pub url: String,
+    /// The address to connect to, of those that the URL's name has; any of them if absent.
+    pub address: Option<SocketAddr>,
+}
+
+impl From<String> for Reader {
+    fn from(url: String) -> Self {
+        Self { url, address: None }
+    }
 }
 
 /// Without the key.
@@ -60,6 +75,14 @@ pub enum CanaryError {
         key: &'static str,
         /// As configured.
         url: String,
+    },
+    /// A name without an address.
+    #[error("canary.read: {url} has no address: {problem}")]
+    Address {
+        /// As configured.
+        url: String,
+        /// What the system says.
+        problem: String,
     },
     /// A number that is no secret key.
     #[error("canary.secret_key: is not a secret key")]

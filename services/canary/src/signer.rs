@@ -12,7 +12,7 @@ const DRAWS: usize = 8;
 
 /// A key pair.
 #[derive(Clone)]
-pub(crate) struct Signer {
+pub struct Signer {
     pair: Keypair,
     public: PublicKey,
 }
@@ -25,13 +25,21 @@ impl fmt::Debug for Signer {
 
 impl Signer {
     /// Takes the secret key as 64 hex digits.
-    pub(crate) fn from_hex(hex: &str) -> Result<Self, CanaryError> {
+    ///
+    /// # Errors
+    ///
+    /// [`CanaryError::Key`]: it is no secret key.
+    pub fn from_hex(hex: &str) -> Result<Self, CanaryError> {
         let secret = decode_hex(hex.as_bytes()).ok_or(CanaryError::Key)?;
         Self::from_secret(secret).ok_or(CanaryError::Key)
     }
 
     /// Draws a fresh key.
-    pub(crate) fn random() -> Result<Self, CanaryError> {
+    ///
+    /// # Errors
+    ///
+    /// [`CanaryError::Random`].
+    pub fn random() -> Result<Self, CanaryError> {
         for _draw in 0..DRAWS {
             let mut secret = [0; 32];
             getrandom::fill(&mut secret)?;
@@ -48,12 +56,12 @@ impl Signer {
         Some(Self { pair, public })
     }
 
-    pub(crate) fn public(&self) -> PublicKey {
+    pub fn public(&self) -> PublicKey {
         self.public
     }
 
     /// Builds and signs an event.
-    pub(crate) fn sign(
+    pub fn sign(
         &self,
         created_at: Timestamp,
         kind: Kind,
@@ -70,7 +78,7 @@ impl Signer {
     }
 
     /// Signs the answer to a challenge of the relay at this URL (NIP-42).
-    pub(crate) fn answer(&self, created_at: Timestamp, relay: &str, challenge: &str) -> Event {
+    pub fn answer(&self, created_at: Timestamp, relay: &str, challenge: &str) -> Event {
         let tags = [vec!["relay", relay], vec!["challenge", challenge]];
         self.sign(created_at, Kind::CLIENT_AUTH, &tags, "")
     }

@@ -1,24 +1,31 @@
 //! Where a relay is.
 
-use std::fmt;
+use std::{fmt, io, net::SocketAddr};
 
 use http::Uri;
+use tokio::net::lookup_host;
 
 use crate::CanaryError;
 
 /// A URL, taken apart.
 #[derive(Debug, Clone)]
-pub(crate) struct Target {
+pub struct Target {
     text: String,
-    pub(crate) uri: Uri,
+    pub uri: Uri,
     /// Name or address, without brackets.
-    pub(crate) host: String,
-    pub(crate) port: u16,
+    pub host: String,
+    pub port: u16,
+    /// The one address to connect to, if it matters which.
+    address: Option<SocketAddr>,
 }
 
 impl Target {
     /// Reads `ws://…` or `wss://…`.
-    pub(crate) fn parse(key: &'static str, url: &str) -> Result<Self, CanaryError> {
+    ///
+    /// # Errors
+    ///
+    /// [`CanaryError::Url`]: it is no URL of a relay.
+    pub fn parse(key: &'static str, url: &str) -> Result<Self, CanaryError> {
         let wrong = || CanaryError::Url {
             key,
             url: url.to_owned(),
@@ -37,23 +44,46 @@ impl Target {
             host: host.to_owned(),
             port: uri.port_u16().unwrap_or(usual),
             uri,
+            address: None,
         })
     }
 
+    /// The same relay at one of its addresses.
+    pub fn at(self, address: Option<SocketAddr>) -> Self {
+        Self { address, ..self }
+    }
+
+    /// Every address that its name has, or the one that was chosen.
+    ///
+    /// # Errors
+    ///
+    /// The name is not known.
+    pub async fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        if let Some(address) = self.address {
+            return Ok(vec![address]);
+        }
+        let found = lookup_host((self.host.as_str(), self.port)).await?;
+        Ok(found.collect())
+    }
+
     /// Whether TLS is spoken.
-    pub(crate) fn is_encrypted(&self) -> bool {
+    pub fn is_encrypted(&self) -> bool {
         self.uri.scheme_str() == Some("wss")
     }
 
     /// As configured.
-    pub(crate) fn as_str(&self) -> &str {
+    pub fn as_str(&self) -> &str {
         &self.text
     }
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&self.text)?;
+        match self.address {
+            Some(address) => write!(f, " at {address}"),
+            None => Ok(()),
+        }
     }
 }
 

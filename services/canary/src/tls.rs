@@ -11,7 +11,11 @@ use rustls::{
 use crate::CanaryError;
 
 /// Trusts the authorities in `ca`, or those of the system.
-pub(crate) fn client_config(ca: Option<&Path>) -> Result<Arc<ClientConfig>, CanaryError> {
+///
+/// # Errors
+///
+/// [`CanaryError::Authorities`]: there is nobody to trust.
+pub fn client_config(ca: Option<&Path>) -> Result<Arc<ClientConfig>, CanaryError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -16,12 +16,14 @@ mod received;
 mod seats;
 mod server;
 mod session;
+mod shape;
 mod stream;
 mod tally;
 mod tops;
 mod verified;
 mod websocket;
 
+pub use http::limitation;
 pub use hub::Hub;
 pub use metrics::{Durability, Metrics};
 pub use options::{ConnectionLimits, Info, Options, Rate};

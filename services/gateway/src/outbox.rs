@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::{
-    metrics::{Frames, Traffic},
+    metrics::{Frames, Reader, Traffic},
     received::wall_clock,
     tally::Tally,
     websocket::{
@@ -113,13 +113,14 @@ impl Taken {
         Some(now.saturating_sub(received))
     }
 
-    /// Counts it, once it was handed to the kernel.
-    pub(crate) fn count(self, traffic: &Traffic) {
+    /// Counts it, once it was handed to the kernel or has to wait for it: `reader` says which.
+    pub(crate) fn count(self, traffic: &Traffic, reader: Reader) {
         traffic.frames.inc_by(self.count);
         traffic.sent(self.frames);
-        traffic.delivery_seconds.add(&self.live);
+        traffic.delivery_seconds.add(&self.live, reader);
         for (micros, span) in self.traced {
-            traffic.delivery_seconds.add_traced(micros, span.context());
+            let delivery_seconds = &traffic.delivery_seconds;
+            delivery_seconds.add_traced(micros, span.context(), reader);
         }
     }
 }
@@ -311,11 +312,16 @@ impl Outbox {
         self.ready.wait().await;
     }
 
-    /// Waits until there is room for stored events: the socket's pace reaches the store.
+    /// Whether there is room for stored events.
+    pub(crate) fn has_room(&self) -> bool {
+        self.bytes() <= self.bytes_max
+    }
+
+    /// Waits until there is: the socket's pace reaches the store.
     pub(crate) async fn room(&self) {
         loop {
             let notified = self.room.notified();
-            if self.bytes() <= self.bytes_max {
+            if self.has_room() {
                 return;
             }
             notified.await;

@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Instant};
 
 use heliograph_bus::{Bus, BusError, CommitNumber};
 use heliograph_policy::{Reader, admit_event, exceeded_limit, vanish_in_force};
-use heliograph_protocol::{Event, EventId, Origin, Outcome, Prefix, Refusal, Timestamp};
+use heliograph_protocol::{
+    Event, EventId, Origin, Outcome, Prefix, Refusal, Timestamp, TraceContext,
+};
 use heliograph_telemetry::trace::SpanKind;
 use heliograph_verify::{Verdict, VerifyError};
 
@@ -110,7 +112,7 @@ pub(crate) async fn publish<B: Bus>(
     }
     admit(gateway, options, &event, reader, now)?;
     let verifying = asked.part("verify", SpanKind::Internal);
-    let verdict = verify_unknown(gateway, &event).await;
+    let verdict = verify_unknown(gateway, &event, asked.trace()).await;
     drop(verifying);
     if verdict? == Verdict::Known {
         return Ok(duplicate(gateway));
@@ -156,6 +158,7 @@ fn duplicate<B: Bus>(gateway: &Gateway<B>) -> Accepted {
 async fn verify_unknown<B: Bus>(
     gateway: &Gateway<B>,
     event: &Arc<Event>,
+    trace: Option<TraceContext>,
 ) -> Result<Verdict, Refused> {
     let ephemeral = event.kind().is_ephemeral();
     let Known {
@@ -178,7 +181,7 @@ async fn verify_unknown<B: Bus>(
     let known = move |_id: &EventId| lookup(&looked_up);
     let begun = Instant::now();
     let checked = gateway.verifier.check(Arc::clone(event), known).await;
-    let verdict = judged(gateway, begun, checked)?;
+    let verdict = judged(gateway, begun, checked, trace)?;
     if let Some(verified) = verified {
         verified.note(event);
     }
@@ -195,7 +198,7 @@ pub(crate) async fn verify<B: Bus>(
 ) -> Result<(), Refused> {
     let begun = Instant::now();
     let checked = gateway.verifier.verify(event).await;
-    judged(gateway, begun, checked).map_err(Refused::from)
+    judged(gateway, begun, checked, None).map_err(Refused::from)
 }
 
 /// Counts what the pool said.
@@ -203,6 +206,7 @@ fn judged<B: Bus, T>(
     gateway: &Gateway<B>,
     begun: Instant,
     checked: Result<T, VerifyError>,
+    trace: Option<TraceContext>,
 ) -> Result<T, VerifyError> {
     let metrics = &gateway.metrics;
     match checked {
@@ -212,7 +216,8 @@ fn judged<B: Bus, T>(
         Err(VerifyError::Stopped) => {}
         Ok(_) | Err(VerifyError::BadSignature | VerifyError::BadKey) => {
             let seconds = begun.elapsed().as_secs_f64();
-            metrics.events.verify_seconds.observe(seconds);
+            let verify_seconds = &metrics.events.verify_seconds;
+            verify_seconds.observe_traced(seconds, trace);
         }
     }
     checked

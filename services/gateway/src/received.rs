@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use heliograph_bus::is_too_dear;
 use heliograph_protocol::{Prefix, Refusal, Timestamp, TraceContext};
 use heliograph_telemetry::trace::{self, Span, SpanKind, Value};
 
@@ -19,11 +20,6 @@ impl Received {
     pub(crate) fn now(self) -> Timestamp {
         Timestamp::from_secs(self.unix_micros / 1_000_000)
     }
-
-    /// Time since then.
-    pub(crate) fn seconds(self) -> f64 {
-        self.at.elapsed().as_secs_f64()
-    }
 }
 
 /// A moment of the wall clock.
@@ -38,6 +34,8 @@ pub(crate) struct Asked {
     /// What a span says of the message, sampled or not.
     about: (&'static str, u32),
     pub(crate) received: Received,
+    /// Time that it waited for its own client.
+    waited: Duration,
     span: Option<Span>,
 }
 
@@ -53,6 +51,7 @@ impl Asked {
             verb,
             about,
             received,
+            waited: Duration::ZERO,
             span: None,
         };
         asked.span = trace::sample().map(|root| asked.span_in(root));
@@ -64,6 +63,18 @@ impl Asked {
         let mut span = Span::begin_at(self.verb, SpanKind::Server, root, start);
         span.set(self.about.0, self.about.1);
         span
+    }
+
+    /// Notes time that was spent waiting for the client: for room in its socket, for answers to other
+    /// questions of its own.
+    pub(crate) fn waited(&mut self, time: Duration) {
+        self.waited += time;
+    }
+
+    /// Time since it was read, without what its client is the cause of.
+    pub(crate) fn seconds(&self) -> f64 {
+        let since = self.received.at.elapsed();
+        since.saturating_sub(self.waited).as_secs_f64()
     }
 
     /// What causes the work for the answer, if it is sampled.
@@ -86,6 +97,10 @@ impl Asked {
     /// Ends with a word for what became of it.
     pub(crate) fn end(&mut self, result: &'static str) {
         if let Some(mut span) = self.span.take() {
+            if !self.waited.is_zero() {
+                let waited = u64::try_from(self.waited.as_micros());
+                span.set("waited_us", waited.unwrap_or(u64::MAX));
+            }
             span.set("result", result);
         }
     }
@@ -93,7 +108,7 @@ impl Asked {
     /// Ends with a refusal. What is our fault is seen even if it wasn't sampled.
     pub(crate) fn refuse(&mut self, refusal: &Refusal) {
         let is_error = refusal.prefix == Prefix::Error;
-        if is_error && self.span.is_none() {
+        if is_ours(refusal) && self.span.is_none() {
             self.span = trace::always().map(|root| self.span_in(root));
         }
         if let Some(span) = &mut self.span
@@ -102,5 +117,42 @@ impl Asked {
             span.fail(refusal.message.clone());
         }
         self.end(refusal.prefix.as_str());
+    }
+}
+
+/// Whether a refusal is our fault. Questions that are too dear are not: who asks many of them must not use
+/// up the traces that are kept for faults.
+fn is_ours(refusal: &Refusal) -> bool {
+    refusal.prefix == Prefix::Error && !is_too_dear(refusal)
+}
+
+#[cfg(test)]
+mod tests {
+    use heliograph_bus::too_dear;
+
+    use super::*;
+
+    #[test]
+    fn faults_are_traced_and_dear_questions_are_not() {
+        assert!(is_ours(&Refusal::error("the database is away")));
+        assert!(!is_ours(&too_dear("search")));
+        assert!(!is_ours(&too_dear("count")));
+        assert!(!is_ours(&Refusal::rate_limited("slow down")));
+    }
+
+    #[test]
+    fn what_the_client_is_waited_for_is_left_out() {
+        let read = Instant::now() - Duration::from_secs(100);
+        let received = Received {
+            at: read,
+            unix_micros: 0,
+        };
+        let mut asked = Asked::begin("REQ", ("filters", 1), received);
+        assert!((100.0..150.0).contains(&asked.seconds()));
+        asked.waited(Duration::from_secs(50));
+        asked.waited(Duration::from_secs(30));
+        assert!((20.0..70.0).contains(&asked.seconds()));
+        asked.waited(Duration::from_secs(9_000));
+        assert_eq!(asked.seconds(), 0.0);
     }
 }

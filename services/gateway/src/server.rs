@@ -196,6 +196,8 @@ async fn serve<B: Bus>(
     peer: IpAddr,
     accepted: Instant,
 ) {
+    // What the connection waited for a thread, before anybody looked at it.
+    let queued = accepted.elapsed();
     let options = gateway.options.load_full();
     let is_proxy = options
         .trusted_proxies
@@ -210,9 +212,8 @@ async fn serve<B: Bus>(
         let gateway = Arc::clone(&gateway);
         let first = AtomicBool::new(true);
         service_fn(move |request| {
-            // Nobody knows when a later request of a connection was begun.
             let is_first = first.swap(false, Ordering::Relaxed);
-            let begun = if is_first { accepted } else { Instant::now() };
+            let begun = begun(is_first.then_some(queued), Instant::now());
             let response = respond(&gateway, request, peer, begun);
             async move { Ok::<_, Infallible>(response) }
         })
@@ -235,6 +236,12 @@ async fn serve<B: Bus>(
         _ = phase.reached(Phase::Draining) => {}
         () = tokio::time::sleep(HTTP_TIME_MAX) => {}
     }
+}
+
+/// Since when a request takes our time, `now` being the end of its head: what the client took for it is its own.
+/// With the first one of a connection goes the time for which that was `queued`.
+fn begun(queued: Option<Duration>, now: Instant) -> Instant {
+    now.checked_sub(queued.unwrap_or_default()).unwrap_or(now)
 }
 
 /// Answers one HTTP request: an upgrade, the information document, the landing page, or an error.
@@ -273,9 +280,8 @@ fn respond<B: Bus>(
                         .then(|| deflate::agree(request.headers()));
                     let agreed = offered.flatten();
                     let upgrade = hyper::upgrade::on(&mut request);
-                    start_session(gateway, upgrade, client, admitted, agreed.is_some());
-                    let handshake_seconds = &gateway.metrics.connections.handshake_seconds;
-                    handshake_seconds.observe(begun.elapsed().as_secs_f64());
+                    let upgrading = Upgrading { upgrade, begun };
+                    start_session(gateway, upgrading, client, admitted, agreed.is_some());
                     switching(&handshake, agreed)
                 }
                 Err(refused) => refuse(gateway, client, refused),
@@ -364,10 +370,17 @@ fn switching(handshake: &Handshake, extension: Option<&'static str>) -> Response
     response
 }
 
+/// A connection that becomes a WebSocket as soon as the answer is written.
+struct Upgrading {
+    upgrade: OnUpgrade,
+    /// Since when that takes our time.
+    begun: Instant,
+}
+
 /// The session is a task of its own, so that nothing of the HTTP connection is held by it.
 fn start_session<B: Bus>(
     gateway: &Arc<Gateway<B>>,
-    upgrade: OnUpgrade,
+    upgrading: Upgrading,
     address: IpAddr,
     admitted: Admitted,
     compressed: bool,
@@ -377,6 +390,7 @@ fn start_session<B: Bus>(
     let tasks = gateway.tasks.clone();
     tasks.spawn("session", async move {
         let _counted = counted;
+        let Upgrading { upgrade, begun } = upgrading;
         let upgraded = match upgrade.await {
             Ok(upgraded) => upgraded,
             Err(error) => {
@@ -384,6 +398,8 @@ fn start_session<B: Bus>(
                 return;
             }
         };
+        let handshake_seconds = &gateway.metrics.connections.handshake_seconds;
+        handshake_seconds.observe(begun.elapsed().as_secs_f64());
         let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
             tracing::error!("an upgraded connection is not the socket that was accepted");
             return;
@@ -440,5 +456,19 @@ struct Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.metrics.connections.open.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_request_of_a_connection_takes_what_that_waited_for_a_thread_and_later_ones_do_not()
+    {
+        let now = Instant::now();
+        let queued = Duration::from_millis(300);
+        assert_eq!(now - begun(Some(queued), now), queued);
+        assert_eq!(begun(None, now), now);
     }
 }

@@ -19,6 +19,8 @@ use prometheus_client::{
     metrics::{MetricType, TypedMetric},
 };
 
+use crate::metrics::{Label, Reader};
+
 /// One bucket for each limit of [`LATENCY`], and one above.
 const BUCKETS: usize = LATENCY.len() + 1;
 
@@ -41,10 +43,18 @@ impl Tally {
     }
 }
 
-/// How long live events took from one socket to another. Those of sampled traces are apart (`traced="yes"`), since
-/// only they come with examples and may take their time to be counted.
-#[derive(Debug, Clone)]
+/// How long live events took from one socket to another. Apart are those that waited for a slow reader
+/// (`reader="slow"`), and those of sampled traces (`traced="yes"`), since only they come with examples and may take
+/// their time to be counted.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct DeliverySeconds {
+    /// By the place of the reader's label.
+    readers: [OneReader; Reader::ALL.len()],
+}
+
+/// Those of one value of `reader`.
+#[derive(Debug, Clone)]
+struct OneReader {
     sums: Arc<Sums>,
     traced: Histogram,
 }
@@ -55,7 +65,7 @@ struct Sums {
     micros: AtomicU64,
 }
 
-impl Default for DeliverySeconds {
+impl Default for OneReader {
     fn default() -> Self {
         Self {
             sums: Arc::default(),
@@ -66,22 +76,24 @@ impl Default for DeliverySeconds {
 
 impl DeliverySeconds {
     /// Adds what one write has counted.
-    pub(crate) fn add(&self, tally: &Tally) {
+    pub(crate) fn add(&self, tally: &Tally, reader: Reader) {
         if tally.count == 0 {
             return;
         }
-        for (sum, count) in self.sums.buckets.iter().zip(tally.buckets) {
+        let sums = &self.readers[reader.position()].sums;
+        for (sum, count) in sums.buckets.iter().zip(tally.buckets) {
             if count > 0 {
                 sum.fetch_add(count.into(), Relaxed);
             }
         }
-        self.sums.micros.fetch_add(tally.micros, Relaxed);
+        sums.micros.fetch_add(tally.micros, Relaxed);
     }
 
     /// Counts an event of a sampled trace.
-    pub(crate) fn add_traced(&self, micros: u64, trace: TraceContext) {
+    pub(crate) fn add_traced(&self, micros: u64, trace: TraceContext, reader: Reader) {
         let seconds = Duration::from_micros(micros).as_secs_f64();
-        self.traced.observe_traced(seconds, Some(trace));
+        let traced = &self.readers[reader.position()].traced;
+        traced.observe_traced(seconds, Some(trace));
     }
 }
 
@@ -91,16 +103,20 @@ impl TypedMetric for DeliverySeconds {
 
 impl EncodeMetric for DeliverySeconds {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        let limits = LATENCY.into_iter().chain([f64::INFINITY]);
-        let counts = self.sums.buckets.iter().map(|count| count.load(Relaxed));
-        let buckets: Vec<(f64, u64)> = limits.zip(counts).collect();
-        let count = buckets.iter().map(|(_, count)| count).sum();
-        let seconds = Duration::from_micros(self.sums.micros.load(Relaxed)).as_secs_f64();
-        let no = [("traced", "no")];
-        let mut untraced = encoder.encode_family(&no)?;
-        untraced.encode_histogram::<NoLabelSet>(seconds, count, &buckets, None)?;
-        let yes = [("traced", "yes")];
-        self.traced.encode(encoder.encode_family(&yes)?)
+        for ((_, name), of) in Reader::ALL.iter().zip(&self.readers) {
+            let labels = |traced| [("reader", *name), ("traced", traced)];
+            let limits = LATENCY.into_iter().chain([f64::INFINITY]);
+            let counts = of.sums.buckets.iter().map(|count| count.load(Relaxed));
+            let buckets: Vec<(f64, u64)> = limits.zip(counts).collect();
+            let count = buckets.iter().map(|(_, count)| count).sum();
+            let seconds = Duration::from_micros(of.sums.micros.load(Relaxed)).as_secs_f64();
+            let no = labels("no");
+            let mut untraced = encoder.encode_family(&no)?;
+            untraced.encode_histogram::<NoLabelSet>(seconds, count, &buckets, None)?;
+            let yes = labels("yes");
+            of.traced.encode(encoder.encode_family(&yes)?)?;
+        }
+        Ok(())
     }
 
     fn metric_type(&self) -> MetricType {
@@ -115,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tallies_add_up_to_a_histogram_beside_that_of_traces() {
+    fn tallies_add_up_to_histograms_beside_those_of_traces_for_each_sort_of_reader() {
         let delivery = DeliverySeconds::default();
         let mut registry = Registry::default();
         registry.register("d", "d", delivery.clone());
@@ -123,26 +139,33 @@ mod tests {
         for micros in [50, 100, 101, 500_000, 500_001, 40_000_000] {
             tally.note(micros);
         }
-        delivery.add(&tally);
-        delivery.add(&Tally::default());
+        delivery.add(&tally, Reader::Ok);
+        delivery.add(&Tally::default(), Reader::Ok);
+        let mut late = Tally::default();
+        late.note(9_000_000);
+        delivery.add(&late, Reader::Slow);
         let trace = TraceContext {
             trace_id: [0xab; 16],
             span_id: [1; 8],
         };
-        delivery.add_traced(700, trace);
+        delivery.add_traced(700, trace, Reader::Ok);
+        delivery.add_traced(800, trace, Reader::Slow);
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         for line in [
             "# TYPE d histogram",
-            r#"d_count{traced="no"} 6"#,
-            r#"d_sum{traced="no"} 41.000252"#,
-            r#"d_bucket{le="0.0001",traced="no"} 2"#,
-            r#"d_bucket{le="0.0003",traced="no"} 3"#,
-            r#"d_bucket{le="0.5",traced="no"} 4"#,
-            r#"d_bucket{le="30.0",traced="no"} 5"#,
-            r#"d_bucket{le="+Inf",traced="no"} 6"#,
-            r#"d_count{traced="yes"} 1"#,
-            r#"d_bucket{le="0.001",traced="yes"} 1 # {trace_id="abababababababababababababababab"} 0.0007"#,
+            r#"d_count{reader="ok",traced="no"} 6"#,
+            r#"d_sum{reader="ok",traced="no"} 41.000252"#,
+            r#"d_bucket{le="0.0001",reader="ok",traced="no"} 2"#,
+            r#"d_bucket{le="0.0003",reader="ok",traced="no"} 3"#,
+            r#"d_bucket{le="0.5",reader="ok",traced="no"} 4"#,
+            r#"d_bucket{le="30.0",reader="ok",traced="no"} 5"#,
+            r#"d_bucket{le="+Inf",reader="ok",traced="no"} 6"#,
+            r#"d_count{reader="ok",traced="yes"} 1"#,
+            r#"d_count{reader="slow",traced="no"} 1"#,
+            r#"d_sum{reader="slow",traced="no"} 9.0"#,
+            r#"d_count{reader="slow",traced="yes"} 1"#,
+            r#"d_bucket{le="0.001",reader="ok",traced="yes"} 1 # {trace_id="abababababababababababababababab"} 0.0007"#,
         ] {
             assert!(text.contains(line), "{line} in {text}");
         }

@@ -8,17 +8,14 @@ use std::{
 };
 
 use heliograph_bus::Bus;
-use heliograph_protocol::{Event, Filter, PublicKey};
+use heliograph_protocol::{Event, PublicKey};
 use heliograph_telemetry::{Query, TOP_CAPACITY, TOP_HALF_LIFE, Top, TopList};
 use serde_json::{Map, Value, json};
 
-use crate::{Gateway, addresses::AddressKey};
+use crate::{Gateway, addresses::AddressKey, shape::Shape};
 
 /// Entries of a list that are shown if nobody says how many.
 const ENTRIES_SHOWN: usize = 20;
-
-/// Bytes of a filter's shape at most.
-const SHAPE_BYTES_MAX: usize = 160;
 
 /// The lists of a gateway.
 #[derive(Debug)]
@@ -48,7 +45,7 @@ impl Tops {
     }
 
     /// Notes what came from an address.
-    pub(crate) fn read(&self, address: AddressKey, messages: u64, bytes: u64, now: Instant) {
+    fn read(&self, address: AddressKey, messages: u64, bytes: u64, now: Instant) {
         self.addresses.record(&address, [messages, 0, bytes], now);
     }
 
@@ -134,104 +131,51 @@ where
     Value::Object(measured.collect())
 }
 
-/// What a question asks by, without what it asks for: the members of each filter with the number of
-/// their values, `authors:300+,kinds:2,limit`. Numbers above nine are cut to their first digit.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Shape(Box<str>);
-
-impl Shape {
-    pub(crate) fn of_req(filters: &[Filter]) -> Self {
-        Self::of("", filters)
-    }
-
-    pub(crate) fn of_count(filters: &[Filter]) -> Self {
-        Self::of("COUNT ", filters)
-    }
-
-    fn of(verb: &str, filters: &[Filter]) -> Self {
-        let mut text = String::with_capacity(64);
-        text.push_str(verb);
-        for (number, filter) in filters.iter().enumerate() {
-            if number > 0 {
-                text.push_str(" | ");
-            }
-            if text.len() > SHAPE_BYTES_MAX {
-                text.push('…');
-                break;
-            }
-            describe(filter, &mut text);
-        }
-        Self(text.into_boxed_str())
-    }
+/// What a connection has sent and nobody noted yet: the lists are locked now and then, not for each read.
+#[derive(Debug, Default)]
+pub(crate) struct Unnoted {
+    messages: u64,
+    bytes: u64,
+    noted: Option<Instant>,
 }
 
-impl fmt::Display for Shape {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+/// How long, and how much, a connection sends before that is noted with its next message: little, beside a
+/// list of the heaviest that halves in a minute.
+const NOTED_EVERY: Duration = Duration::from_secs(1);
+const UNNOTED_MESSAGES_MAX: u64 = 16;
+const UNNOTED_BYTES_MAX: u64 = 16_384;
 
-fn describe(filter: &Filter, text: &mut String) {
-    let start = text.len();
-    let mut member = |name: &str, letter: Option<u8>, values: Option<usize>| {
-        if text.len() > start {
-            text.push(',');
-        }
-        text.push_str(name);
-        text.extend(letter.map(char::from));
-        if let Some(values) = values {
-            text.push(':');
-            push_rounded(values, text);
-        }
-    };
-    let Filter {
-        ids,
-        authors,
-        kinds,
-        tags,
-        since,
-        until,
-        limit,
-    } = filter;
-    for condition in tags {
-        member("#", Some(condition.letter), Some(condition.values.len()));
-    }
-    for (name, values) in [
-        ("authors", authors.as_ref().map(Vec::len)),
-        ("ids", ids.as_ref().map(Vec::len)),
-        ("kinds", kinds.as_ref().map(Vec::len)),
-    ] {
-        if values.is_some() {
-            member(name, None, values);
+impl Unnoted {
+    /// Adds what was read, and notes all there is if it is much or nothing was noted lately.
+    pub(crate) fn add(
+        &mut self,
+        tops: &Tops,
+        address: AddressKey,
+        messages: u64,
+        bytes: u64,
+        now: Instant,
+    ) {
+        self.messages += messages;
+        self.bytes += bytes;
+        let noted_lately = self
+            .noted
+            .is_some_and(|noted| now.saturating_duration_since(noted) < NOTED_EVERY);
+        let much = self.messages >= UNNOTED_MESSAGES_MAX || self.bytes >= UNNOTED_BYTES_MAX;
+        if much || !noted_lately {
+            self.noted = Some(now);
+            self.note(tops, address, now);
         }
     }
-    for (name, given) in [
-        ("limit", limit.is_some()),
-        ("since", since.is_some()),
-        ("until", until.is_some()),
-    ] {
-        if given {
-            member(name, None, None);
-        }
-    }
-    if text.len() == start {
-        text.push_str("{}");
-    }
-}
 
-/// Appends a number, above nine as its first digit, zeros and `+`.
-fn push_rounded(number: usize, text: &mut String) {
-    let mut first = number;
-    let mut zeros = 0;
-    while first > 9 {
-        first /= 10;
-        zeros += 1;
-    }
-    let digit = u8::try_from(first).unwrap_or_default();
-    text.push(char::from(b'0' + digit));
-    text.extend(std::iter::repeat_n('0', zeros));
-    if zeros > 0 {
-        text.push('+');
+    /// Notes what is left.
+    pub(crate) fn note(&mut self, tops: &Tops, address: AddressKey, now: Instant) {
+        let (messages, bytes) = (
+            std::mem::take(&mut self.messages),
+            std::mem::take(&mut self.bytes),
+        );
+        if bytes > 0 {
+            tops.read(address, messages, bytes, now);
+        }
     }
 }
 
@@ -240,45 +184,6 @@ mod tests {
     use heliograph_testkit::keys::Key;
 
     use super::*;
-
-    #[track_caller]
-    fn check(filters: &[&str], shape: &str) {
-        let filters: Vec<Filter> = filters
-            .iter()
-            .map(|filter| Filter::parse(filter).unwrap())
-            .collect();
-        assert_eq!(Shape::of_req(&filters).to_string(), shape);
-    }
-
-    #[test]
-    fn a_shape_names_members_and_how_many_values_they_have() {
-        check(&["{}"], "{}");
-        check(&[r#"{"limit":5,"kinds":[1,7]}"#], "kinds:2,limit");
-        check(
-            &[r##"{"#t":["x"],"#d":["a","b"],"since":1,"until":2}"##],
-            "#d:2,#t:1,since,until",
-        );
-        check(&[r#"{"kinds":[1]}"#, r#"{"ids":[]}"#], "kinds:1 | ids:0");
-        let kinds: Vec<String> = (0..312).map(|kind| kind.to_string()).collect();
-        check(
-            &[&format!(r#"{{"kinds":[{}]}}"#, kinds.join(","))],
-            "kinds:300+",
-        );
-    }
-
-    #[test]
-    fn a_shape_is_cut() {
-        let filters = vec![Filter::parse(r#"{"kinds":[1],"limit":1}"#).unwrap(); 1_000];
-        let shape = Shape::of_count(&filters).to_string();
-        assert!(
-            shape.starts_with("COUNT kinds:1,limit | kinds:1,limit | "),
-            "{shape}"
-        );
-        assert!(
-            shape.ends_with(" | …") && shape.len() < 2 * SHAPE_BYTES_MAX,
-            "{shape}"
-        );
-    }
 
     #[test]
     fn the_page_has_every_list_or_the_one_that_is_asked_for() {
@@ -318,5 +223,34 @@ mod tests {
         for wrong in ["list=others", "n=many"] {
             assert!(tops.page(Query::new(wrong)).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_a_connection_sends_is_noted_now_and_then_and_at_its_end() {
+        let (tops, now) = (Tops::default(), Instant::now());
+        let address = AddressKey::new("192.0.2.1".parse().unwrap());
+        let noted = || {
+            let by = |measure| tops.addresses.top(measure, 1, now).total;
+            (by(0), by(2))
+        };
+        let mut unnoted = Unnoted::default();
+        let mut add = |messages, bytes, at| unnoted.add(&tops, address, messages, bytes, at);
+        add(1, 100, now);
+        assert_eq!(noted(), (1, 100));
+        let soon = now + NOTED_EVERY - Duration::from_millis(1);
+        (1..UNNOTED_MESSAGES_MAX).for_each(|_| add(1, 50, soon));
+        assert_eq!(noted(), (1, 100), "one lock for many reads");
+        add(1, 50, soon);
+        assert_eq!(noted(), (17, 900));
+        add(1, UNNOTED_BYTES_MAX, soon);
+        assert_eq!(noted(), (18, 17_284));
+        add(1, 1, soon);
+        assert_eq!(noted(), (18, 17_284));
+        add(0, 1, soon + NOTED_EVERY);
+        assert_eq!(noted(), (19, 17_286), "nothing was noted for a while");
+        add(2, 3, soon + NOTED_EVERY);
+        unnoted.note(&tops, address, soon);
+        unnoted.note(&tops, address, soon);
+        assert_eq!(noted(), (21, 17_289), "its end");
     }
 }

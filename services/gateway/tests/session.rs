@@ -3,6 +3,7 @@
 
 mod bed;
 mod counted;
+mod own_doing;
 
 use std::time::Duration;
 

@@ -1,11 +1,17 @@
 //! The command line: every role and tool is a subcommand, none is the whole relay.
 
+mod moving;
+
 use std::{num::NonZero, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use heliograph_config::{ConfigErrors, IpNetwork, Loaded, environment, load};
 use heliograph_control::{parse_event_id, parse_pubkey};
 use heliograph_protocol::{EventId, Filter, PublicKey, Timestamp};
+
+use crate::watch::Watched;
+
+pub(crate) use moving::{Archive, CopyTo, Import, Mirror};
 
 /// A Nostr relay, from one process to a cluster. Without a command it runs as one process.
 #[derive(Debug, Parser)]
@@ -24,6 +30,9 @@ pub(crate) struct Settings {
     /// Configuration file (TOML); `heliograph config print` shows every key.
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Reads the configuration file again whenever it changes, as at SIGHUP.
+    #[arg(long, global = true)]
+    watch: bool,
     /// Data directory, as the key store.dir.
     #[arg(long, global = true, value_name = "DIR")]
     data: Option<String>,
@@ -51,6 +60,12 @@ pub(crate) enum Command {
         /// Publishes three probes, says how that went and ends; exit code 1 if it didn't go well.
         #[arg(long)]
         once: bool,
+        /// Reads through every address that the names in canary.read have, each for itself.
+        #[arg(long, requires = "once")]
+        each_address: bool,
+        /// Compares the limits that each reader's relay advertises (NIP-11) with this configuration.
+        #[arg(long, requires = "once")]
+        check_limits: bool,
     },
     /// Prints a page of the reference, for `cargo xtask reference`.
     #[command(subcommand, hide = true)]
@@ -253,8 +268,14 @@ pub(crate) enum Tool {
     /// Checks or shows the configuration.
     #[command(subcommand)]
     Config(ConfigTool),
-    /// Stores the events of a JSONL file, verified; the relay must not run.
+    /// Stores the events of JSONL files and archives, verified; the relay must not run.
     Import(Import),
+    /// Backs up into a directory, what is new since the last time; beside a running relay.
+    Archive(Archive),
+    /// Copies a store into the cluster of this configuration; beside a running relay.
+    Copy(CopyTo),
+    /// Copies other relays into this one, over their own protocol: what they have, then live.
+    Mirror(Mirror),
     /// Writes events as JSONL, newest first; also beside a running relay.
     Export(Export),
     /// Prints the events that match a filter, newest first; also beside a running relay.
@@ -277,6 +298,12 @@ pub(crate) enum Tool {
         #[arg(long)]
         json: bool,
     },
+    /// Asks the process that this configuration runs whether it is alive; exit code 1 if it isn't.
+    Health {
+        /// Asks whether it takes traffic instead.
+        #[arg(long)]
+        ready: bool,
+    },
     /// Gives free space back to the file system; the relay must not run.
     Compact,
     /// Mends a damaged log as far as it can be read, so that the relay starts again.
@@ -292,20 +319,6 @@ pub(crate) enum ConfigTool {
     Check,
     /// Prints the values in force as TOML, each with its meaning, default and where it was read.
     Print,
-}
-
-/// Arguments of `import`.
-#[derive(Debug, Args)]
-pub(crate) struct Import {
-    /// One event a line, plain, gzip or zstd; - reads the standard input.
-    #[arg(value_name = "FILE|-")]
-    pub(crate) file: PathBuf,
-    /// Takes protected events ("-" tag, NIP-70) as well, which only their authors may publish.
-    #[arg(long)]
-    pub(crate) protected: bool,
-    /// Prints the counts as one JSON object.
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// Arguments of `export`.
@@ -367,6 +380,22 @@ pub(crate) struct Corpus {
 }
 
 impl Settings {
+    /// The file to look at for changes, if that is wanted.
+    ///
+    /// # Errors
+    ///
+    /// It is wanted, and there is none; or it can't be read.
+    pub(crate) fn watched(&self) -> Result<Option<Watched>, String> {
+        if !self.watch {
+            return Ok(None);
+        }
+        let path = self.config.as_deref();
+        let path = path.ok_or("--watch: there is no file to look at, add --config FILE")?;
+        let watched = Watched::new(path);
+        let watched = watched.map_err(|error| format!("{} can't be read: {error}", path.display()));
+        watched.map(Some)
+    }
+
     /// Loads the configuration: default < file < environment < flags. Called again for a reload.
     pub(crate) fn load(&self) -> Result<Loaded, ConfigErrors> {
         self.load_from(environment())

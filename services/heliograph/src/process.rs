@@ -130,7 +130,10 @@ pub(crate) fn reload(
             );
             *current = reloaded.loaded;
         }
-        Err(error) => tracing::error!(%error, "configuration not reloaded"),
+        Err(error) => {
+            telemetry.reload_failed();
+            tracing::error!(%error, "configuration not reloaded");
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use heliograph_config::reference_markdown;
 use heliograph_gateway::Durability;
 use heliograph_recent::RecentStats;
 use heliograph_store_embedded::{StoreStats, Times};
-use heliograph_telemetry::{CertificateEnd, ConfigHash, Health, metrics_reference};
+use heliograph_telemetry::{ConfigState, Health, ShownCertificate, metrics_reference};
 use heliograph_verify::Verifier;
 
 use crate::{cli::ReferencePage, metrics, telemetry};
@@ -30,12 +30,9 @@ pub(crate) fn print(page: ReferencePage) -> ExitCode {
 
 /// Registers what a whole relay registers, without starting one.
 fn metrics_page() -> io::Result<String> {
-    let certificate = CertificateEnd {
-        purpose: "nats",
-        not_after_secs: 0,
-    };
-    let (health, hash) = (Health::new(), ConfigHash::default());
-    let mut registry = telemetry::registry(&health, &hash, vec![certificate]);
+    let certificate = ShownCertificate::ending("nats", 1);
+    let (health, state) = (Health::new(), ConfigState::default());
+    let mut registry = telemetry::registry(&health, &state, vec![certificate]);
     drop(heliograph_ingest::Metrics::register(&mut registry));
     drop(heliograph_matcher::Metrics::register(&mut registry));
     drop(heliograph_gateway::Metrics::register(

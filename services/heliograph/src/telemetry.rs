@@ -1,13 +1,13 @@
 //! What every process shows of itself and sends to a collector, whatever its role.
 
-use std::fs;
+use std::path::PathBuf;
 
 use anyhow::Context;
 use heliograph_config::{Config, Loaded};
 use heliograph_protocol::Timestamp;
 use heliograph_telemetry::{
-    BuildInfo, CertificateEnd, ConfigHash, Health, ProcessFacts, Registry, certificate_not_after,
-    identify_logs, register_process_metrics, trace,
+    BuildInfo, ConfigState, Health, ProcessFacts, Registry, ShownCertificate, identify_logs,
+    register_process_metrics, trace,
 };
 
 use crate::settings::{self, cluster::read};
@@ -37,7 +37,7 @@ impl ProcessRole {
 /// Ends with the process, after all that it tells of.
 #[derive(Debug)]
 pub(crate) struct Telemetry {
-    config_hash: ConfigHash,
+    config: ConfigState,
     traces: Option<trace::Guard>,
 }
 
@@ -55,9 +55,9 @@ impl Telemetry {
     ) -> anyhow::Result<(Self, Registry)> {
         let config = loaded.config();
         identify_logs(role.as_str(), instance);
-        let config_hash = ConfigHash::default();
-        config_hash.set(loaded.hash());
-        let registry = registry(health, &config_hash, certificates(config, role));
+        let config_state = ConfigState::default();
+        config_state.set(loaded.hash());
+        let registry = registry(health, &config_state, certificates(config, role));
         let traces = match &config.traces.endpoint {
             Some(endpoint) => {
                 let options = trace_options(config, endpoint, role, instance)?;
@@ -68,7 +68,7 @@ impl Telemetry {
             None => None,
         };
         let telemetry = Self {
-            config_hash,
+            config: config_state,
             traces,
         };
         Ok((telemetry, registry))
@@ -76,8 +76,13 @@ impl Telemetry {
 
     /// Another configuration is in force.
     pub(crate) fn reload(&self, loaded: &Loaded) {
-        self.config_hash.set(loaded.hash());
+        self.config.set(loaded.hash());
         trace::set_sampling(sampling(loaded.config()));
+    }
+
+    /// Another configuration was refused; the old one stays in force.
+    pub(crate) fn reload_failed(&self) {
+        self.config.reload_failed();
     }
 
     /// Sends what spans are left.
@@ -91,8 +96,8 @@ impl Telemetry {
 /// A registry with what every process shows.
 pub(crate) fn registry(
     health: &Health,
-    config_hash: &ConfigHash,
-    certificates: Vec<CertificateEnd>,
+    config: &ConfigState,
+    certificates: Vec<ShownCertificate>,
 ) -> Registry {
     let mut registry = heliograph_telemetry::registry();
     let facts = ProcessFacts {
@@ -103,45 +108,32 @@ pub(crate) fn registry(
         started_secs: Timestamp::now().as_secs(),
         cores: settings::cores(),
         health: health.clone(),
-        config_hash: config_hash.clone(),
+        config: config.clone(),
+        tasks_panicked: heliograph_lifecycle::tasks_panicked,
         certificates,
     };
     register_process_metrics(&mut registry, facts);
     registry
 }
 
-/// When the certificates end that a role shows to others. They are read at the start, as where they
-/// are used.
-fn certificates(config: &Config, role: ProcessRole) -> Vec<CertificateEnd> {
-    let (matcher, nats, scylla) = (
-        ("matcher", &config.matcher.certificate),
-        ("nats", &config.nats.certificate),
-        ("scylla", &config.scylla.certificate),
-    );
+/// The certificates that a role shows to others. The client of NATS reads its file at each connection; the
+/// others are read where they are used, once at the start, and a new one needs a restart.
+fn certificates(config: &Config, role: ProcessRole) -> Vec<ShownCertificate> {
+    let nats = config.nats.certificate.as_deref();
+    let nats = nats.map(|file| ShownCertificate::read_each_time("nats", file));
+    let once = |purpose, file: &Option<PathBuf>| {
+        let file = file.as_deref()?;
+        Some(ShownCertificate::read_once(purpose, file))
+    };
+    let matcher = || once("matcher", &config.matcher.certificate);
+    let scylla = || once("scylla", &config.scylla.certificate);
     let shown = match role {
         ProcessRole::Standalone | ProcessRole::Canary => vec![],
-        ProcessRole::Gateway => vec![matcher, nats],
-        ProcessRole::Ingest => vec![nats, scylla],
-        ProcessRole::Matcher => vec![matcher, nats, scylla],
+        ProcessRole::Gateway => vec![matcher(), nats],
+        ProcessRole::Ingest => vec![nats, scylla()],
+        ProcessRole::Matcher => vec![matcher(), nats, scylla()],
     };
-    let end = |(purpose, file): (&'static str, &Option<_>)| {
-        let file = file.as_ref()?;
-        let end = fs::read(file)
-            .map_err(anyhow::Error::from)
-            .and_then(|pem| Ok(certificate_not_after(&pem)?));
-        match end {
-            Ok(not_after_secs) => Some(CertificateEnd {
-                purpose,
-                not_after_secs,
-            }),
-            Err(error) => {
-                // Whoever needs it refuses it; here only its end isn't known.
-                tracing::warn!(%error, purpose, "can't tell when a certificate ends");
-                None
-            }
-        }
-    };
-    shown.into_iter().filter_map(end).collect()
+    shown.into_iter().flatten().collect()
 }
 
 fn trace_options(

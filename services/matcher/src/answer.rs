@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use hashbrown::HashSet;
-use heliograph_bus::{AnswerEnd, AnswerPage, BoxFuture, BusError, CommitNumber, Eose, Pages};
+use heliograph_bus::{
+    AnswerEnd, AnswerPage, BoxFuture, BusError, CommitNumber, Eose, Pages, too_dear,
+};
 use heliograph_lifecycle::Failpoint;
 use heliograph_policy::{Reader, Visibility};
 use heliograph_protocol::{EoseHint, Event, EventId, Refusal, Timestamp};
@@ -175,9 +177,7 @@ impl<S: Scan> Answer<S> {
         {
             self.metrics.answers_over_budget.inc();
             self.end.abandon();
-            return AnswerEnd::Closed(Refusal::error(
-                "too much to search: add kinds, authors, tags or a time range",
-            ));
+            return AnswerEnd::Closed(too_dear("search"));
         }
         let archive = self.streams.iter().any(|stream| stream.cost.archive);
         let settled = match self.end.settle(archive).await {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use heliograph_bus::{Count, Counted};
+use heliograph_bus::{Count, Counted, too_dear};
 use heliograph_policy::Visibility;
 use heliograph_protocol::{Filter, Refusal};
 use heliograph_store::{Budget, End, EventStore, Scan, ScanRequest};
@@ -54,9 +54,7 @@ pub(crate) async fn count<S: EventStore>(
             comparing += began.elapsed();
             if page.end == Some(End::Budget) || comparing > budget.time {
                 metrics.answers_over_budget.inc();
-                return Err(Refusal::error(
-                    "too much to count: add kinds, authors, tags or a time range",
-                ));
+                return Err(too_dear("count"));
             }
             if page.end.is_some() {
                 left = Budget {

@@ -5,7 +5,7 @@ use std::fs;
 use heliograph_sandbox::http;
 use heliograph_testkit::{
     keys::Key,
-    process::{Relay, command},
+    process::{Relay, command, conformance_config},
     tool::{Finished, run},
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -155,6 +155,47 @@ fn once_says_whether_a_relay_works() {
     let bad = once(&url, &[&url, NOBODY], &[quick]).failure();
     assert_eq!(bad.status.code(), Some(1), "{bad}");
     let wrong = format!("3 of 3 didn't come to {NOBODY} within 1 s");
+    assert!(bad.stderr.contains(&wrong), "{bad}");
+}
+
+#[test]
+fn once_reads_through_each_address_of_a_name() {
+    let relay = Relay::start();
+    let url = relay.url();
+    let mut command = command();
+    command.args(arguments(&url, &[&url], &[PATIENT]));
+    let good = run(command.args(["--once", "--each-address"]), b"").success();
+    assert!(good.stdout.contains(" came to 1 of 1 readers "), "{good}");
+
+    let mut command = self::command();
+    let nowhere = "ws://relay.invalid:7777";
+    command.args(arguments(&url, &[nowhere], &[PATIENT]));
+    let bad = run(command.args(["--once", "--each-address"]), b"").failure();
+    let wrong = format!("canary.read: {nowhere} has no address");
+    assert!(bad.stderr.contains(&wrong), "{bad}");
+}
+
+#[test]
+fn once_compares_advertised_limits_with_configured_ones() {
+    let settings = ["gateway.limit_max=300", "gateway.limit_default=100"];
+    let relay = Relay::with(&settings);
+    let url = relay.url();
+    let look = |limit: &'static str| {
+        // What the relay was started with, but for one limit.
+        let settings = [PATIENT, "gateway.limit_default=100", limit];
+        let mut command = command();
+        command.arg("--config").arg(conformance_config());
+        command.args(arguments(&url, &[&url], &settings));
+        run(command.args(["--once", "--check-limits"]), b"")
+    };
+    let good = look(settings[0]).success();
+    assert!(
+        good.stdout
+            .ends_with("limits are advertised as configured\n"),
+        "{good}"
+    );
+    let bad = look("gateway.limit_max=400").failure();
+    let wrong = format!("{url} advertises max_limit 300, 400 is configured");
     assert!(bad.stderr.contains(&wrong), "{bad}");
 }
 

@@ -9,6 +9,7 @@
     reason = "a test stops at what it didn't expect, and says which seed or skip it was"
 )]
 
+mod archive;
 mod auth;
 mod canary;
 mod canary_bed;
@@ -22,6 +23,9 @@ mod limits;
 mod live;
 mod live_writes;
 mod metrics;
+mod mirror;
+mod moving;
+mod moving_bed;
 mod operate;
 mod oracle;
 mod private;

@@ -3,7 +3,13 @@
 
 use std::{net::SocketAddr, time::Instant};
 
-use heliograph_testkit::{PATIENCE, http::request, keys::Key, process::Relay};
+use heliograph_testkit::{
+    PATIENCE,
+    http::request,
+    keys::Key,
+    process::{Relay, command},
+    tool::run,
+};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -99,6 +105,35 @@ fn sighup_reloads_what_can_change_while_the_relay_runs() {
         assert!(Instant::now() < deadline, "never refused");
     }
     assert_eq!(document(&relay)["limitation"]["max_limit"], 12);
+    let page = request(admin(&relay), "GET", "/metrics", &[]);
+    let failures = "heliograph_config_reload_failures_total";
+    assert_eq!(metric(page.text(), failures), 1.0);
+}
+
+#[test]
+fn a_watched_file_reloads_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("relay.toml");
+    let write = |limit: u32| {
+        let text = format!("[gateway]\nlimit_max = {limit}\nlimit_default = 7\n");
+        std::fs::write(&file, text).unwrap();
+    };
+    write(11);
+    let relay = Relay::watching(&file);
+    assert_eq!(document(&relay)["limitation"]["max_limit"], 11);
+    write(12);
+    let deadline = Instant::now() + PATIENCE;
+    while document(&relay)["limitation"]["max_limit"] != 12 {
+        assert!(Instant::now() < deadline, "never reloaded");
+    }
+}
+
+#[test]
+fn without_a_file_there_is_nothing_to_watch() {
+    let finished = run(command().arg("--watch"), b"").failure();
+    assert_eq!(finished.status.code(), Some(64), "{finished}");
+    let wrong = "--watch: there is no file to look at, add --config FILE";
+    assert!(finished.stderr.contains(wrong), "{finished}");
 }
 
 #[test]

@@ -6,16 +6,18 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use serde_json::{Map, Value};
 
-use super::{File, Finding};
+use super::{File, Finding, dockerfile};
 use crate::shell;
 
 const COMPOSE: &str = "deploy/compose/compose.yaml";
-const DOCKERFILE: &str = "deploy/docker/Dockerfile";
 const NATS: &str = "deploy/compose/nats.conf";
 const TOOLCHAIN: &str = "rust-toolchain.toml";
 
 /// The image that the Dockerfile makes, without its tag.
 const OWN_IMAGE: &str = "heliograph";
+
+/// Where the program is in it.
+const PROGRAM: &str = "/usr/local/bin/heliograph";
 
 /// What the database's image listens on.
 const CQL_PORT: &str = "9042";
@@ -57,7 +59,7 @@ fn check_with(files: &[File], accepts: Accepts<'_>) -> Vec<Finding> {
         findings.push(format!("{COMPOSE}: {error:#}"));
     }
     if let Err(error) = check_dockerfile(files, &mut findings) {
-        findings.push(format!("{DOCKERFILE}: {error:#}"));
+        findings.push(format!("{}: {error:#}", dockerfile::PATH));
     }
     findings
 }
@@ -82,12 +84,37 @@ fn check_service(
         report("has no healthcheck".to_owned());
     }
     if image.split(':').next() == Some(OWN_IMAGE) {
+        check_health(&service["healthcheck"], accepts, report);
         let command = strings(&service["command"]);
         let variables = environment(service);
         check_role(&command, &variables, accepts, report);
         let ports = strings(&service["ports"]);
         check_ports(&ports, &command, &variables, report);
         check_hosts(services, nats, &variables, report);
+    }
+}
+
+/// The image has no shell: its health is asked for by the program, by its path.
+fn check_health(health: &Value, accepts: Accepts<'_>, report: &mut dyn FnMut(String)) {
+    if health["disable"] == true {
+        return;
+    }
+    let test = strings(&health["test"]);
+    let [how, program, arguments @ ..] = &test[..] else {
+        return report("its healthcheck runs nothing".to_owned());
+    };
+    if how != "CMD" || program != PROGRAM {
+        report(format!(
+            "its healthcheck is {test:?}, not the program {PROGRAM}"
+        ));
+    }
+    let help: Vec<String> = arguments
+        .iter()
+        .cloned()
+        .chain(["--help".to_owned()])
+        .collect();
+    if let Err(refused) = accepts(&help, &BTreeMap::new()) {
+        report(format!("its healthcheck: {refused}"));
     }
 }
 
@@ -158,40 +185,14 @@ fn check_hosts(
     }
 }
 
-/// Images are pinned, the compiler is the one of the repository, and what is copied exists.
 fn check_dockerfile(files: &[File], findings: &mut Vec<Finding>) -> Result<()> {
-    let dockerfile = text(files, DOCKERFILE)?;
-    let toolchain = text(files, TOOLCHAIN)?;
-    let channel = toolchain
-        .split_once("channel = \"")
-        .and_then(|(_, rest)| rest.split('"').next())
-        .context("no channel in rust-toolchain.toml")?;
-    let mut report = |what: String| findings.push(format!("{DOCKERFILE}: {what}"));
-    for line in dockerfile.lines() {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match words[..] {
-            ["FROM", image, ..] => {
-                if !is_pinned(image) {
-                    report(format!("image `{image}` is not pinned to a version"));
-                }
-                let rust = image.strip_prefix("rust:");
-                if rust.is_some_and(|tag| tag.split('-').next() != Some(channel)) {
-                    report(format!("`{image}` is not the compiler {channel}"));
-                }
-            }
-            ["COPY", .., path, _]
-                if !line.contains("--from=")
-                    && path != "."
-                    && !files.iter().any(|file| file.path == path) =>
-            {
-                report(format!("copies `{path}`, which is not there"));
-            }
-            _ => {}
-        }
-    }
-    if !dockerfile.lines().any(|line| line.starts_with("USER ")) {
-        report("runs as root".to_owned());
-    }
+    let exists = |path: &str| files.iter().any(|file| file.path == path);
+    findings.extend(dockerfile::check(
+        text(files, dockerfile::PATH)?,
+        text(files, TOOLCHAIN)?,
+        text(files, dockerfile::IGNORE)?,
+        &exists,
+    )?);
     Ok(())
 }
 
@@ -214,7 +215,7 @@ fn text<'a>(files: &'a [File], path: &str) -> Result<&'a str> {
 }
 
 /// Whether the tag names at least a major and a minor version, or there is a digest.
-fn is_pinned(image: &str) -> bool {
+pub(super) fn is_pinned(image: &str) -> bool {
     let name = image.rsplit('/').next().unwrap_or(image);
     let tag = name.split_once(':').map_or("", |(_, tag)| tag);
     let version = tag.split('-').next().unwrap_or_default();

@@ -1,20 +1,17 @@
 //! Tests of `compose`: the files as they are, and each rule broken once.
 
-use std::{
-    io::{Read, Write},
-    net::TcpListener,
-    process::Command,
-    thread,
-};
-
 use super::*;
 
-const PATHS: [&str; 5] = [
+const DOCKERFILE: &str = dockerfile::PATH;
+
+const PATHS: [&str; 7] = [
     COMPOSE,
     DOCKERFILE,
+    dockerfile::IGNORE,
     NATS,
     TOOLCHAIN,
-    "deploy/docker/healthcheck",
+    "LICENSE-MIT",
+    "LICENSE-APACHE",
 ];
 
 /// The files of the repository, with `from` in one of them replaced by `to`.
@@ -52,7 +49,7 @@ fn check_broken(path: &str, from: &str, to: &str, expected: &str) {
 /// Knows the roles by name, and the keys from their reference page.
 fn accepts(arguments: &[String], variables: &BTreeMap<String, String>) -> Result<(), String> {
     let roles = [
-        "canary", "gateway", "ingest", "matcher", "migrate", "config",
+        "canary", "gateway", "ingest", "matcher", "migrate", "config", "health",
     ];
     if !roles.contains(&arguments[0].as_str()) {
         return Err(format!("no role {}", arguments[0]));
@@ -98,12 +95,7 @@ fn images_are_pinned() {
         "scylladb/scylla",
         "not pinned",
     );
-    check_broken(
-        DOCKERFILE,
-        "debian:13.1-slim",
-        "debian:stable-slim",
-        "not pinned",
-    );
+    check_broken(DOCKERFILE, "FROM scratch", "FROM debian", "not pinned");
 }
 
 #[test]
@@ -118,17 +110,13 @@ fn the_compiler_is_the_one_of_the_repository() {
 
 #[test]
 fn what_is_copied_exists() {
-    check_broken(
-        DOCKERFILE,
-        "deploy/docker/healthcheck",
-        "deploy/docker/no",
-        "is not there",
-    );
+    check_broken(DOCKERFILE, "COPY LICENSE-MIT", "COPY NO", "is not there");
+    check_broken(dockerfile::IGNORE, "!LICENSE-MIT\n", "", "is not there");
 }
 
 #[test]
 fn nothing_runs_as_root() {
-    check_broken(DOCKERFILE, "USER ", "# ", "runs as root");
+    check_broken(DOCKERFILE, "USER ", "# ", "is root");
 }
 
 #[test]
@@ -184,45 +172,11 @@ fn what_is_not_yaml_is_a_finding() {
     check_broken(COMPOSE, "services:", "services: [", COMPOSE);
 }
 
-/// Runs the container's health check against a port that answers with `status`, if any.
-#[track_caller]
-fn check_health(status: Option<&str>, healthy: bool) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let server = status.map(|status| {
-        let answer = format!("HTTP/1.0 {status}\r\ncontent-length: 0\r\n\r\n");
-        let listener = listener.try_clone().unwrap();
-        thread::spawn(move || {
-            let (mut socket, _) = listener.accept().unwrap();
-            let mut request = [0; 64];
-            let length = socket.read(&mut request).unwrap();
-            socket.write_all(answer.as_bytes()).unwrap();
-            String::from_utf8_lossy(&request[..length]).into_owned()
-        })
-    });
-    drop(listener);
-    let script = shell::root().join("deploy/docker/healthcheck");
-    let output = Command::new(script)
-        .env(
-            "HELIOGRAPH_ADMIN_LISTEN",
-            format!("0.0.0.0:{}", address.port()),
-        )
-        .output()
-        .unwrap();
-    assert_eq!(output.status.success(), healthy, "{output:?}");
-    if let Some(server) = server {
-        assert!(
-            server
-                .join()
-                .unwrap()
-                .starts_with("GET /readyz HTTP/1.0\r\n")
-        );
-    }
-}
-
 #[test]
-fn a_container_is_healthy_if_it_is_ready() {
-    check_health(Some("200 OK"), true);
-    check_health(Some("503 Service Unavailable"), false);
-    check_health(None, false);
+fn health_is_asked_for_by_the_program_itself() {
+    let test = "[CMD, /usr/local/bin/heliograph, health, --ready]";
+    check_broken(COMPOSE, test, "[CMD, healthcheck]", "not the program");
+    check_broken(COMPOSE, test, "[CMD-SHELL, curl]", "not the program");
+    let unknown = test.replace("health,", "sickness,");
+    check_broken(COMPOSE, test, &unknown, "no role sickness");
 }

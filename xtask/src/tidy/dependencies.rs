@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Finding;
 
 /// Every crate with its layer. A new one needs a line here, and a thought where it belongs.
-const LAYERS: [(&str, u8); 32] = [
+const LAYERS: [(&str, u8); 33] = [
     ("heliograph-protocol", 0),
     ("heliograph-config", 1),
     ("heliograph-lifecycle", 1),
@@ -34,6 +34,7 @@ const LAYERS: [(&str, u8); 32] = [
     ("heliograph-matcher", 4),
     ("heliograph", 5),
     ("heliograph-bench", 6),
+    ("heliograph-chart", 6),
     ("heliograph-faults", 6),
     ("heliograph-simulation", 6),
     ("heliograph-tests", 6),

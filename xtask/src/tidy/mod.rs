@@ -6,6 +6,7 @@
 mod changelog;
 mod compose;
 mod dependencies;
+pub(crate) mod dockerfile;
 mod links;
 mod text;
 

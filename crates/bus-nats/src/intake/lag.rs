@@ -1,4 +1,7 @@
 //! How far ingest is behind: asked of the server every two seconds, for the metrics.
+//!
+//! What can't be asked stays as it was, beside the time of the last whole answer: a worker that lost the
+//! server must neither look well for ever nor ill for ever.
 
 use std::{sync::Arc, time::Duration};
 
@@ -58,6 +61,9 @@ async fn look_at_server(workshop: &Workshop) -> Result<(), String> {
     look_at_stream(core, Kept::Committed, names.committed_stream()).await?;
     let dead = look_at_stream(core, Kept::DeadLetters, names.dead_stream()).await?;
     metrics.dead_letter_waiting.set(signed(dead.state.messages));
+    // Last: everything is as new as this.
+    let looked = &metrics.ingest_looked_timestamp_seconds;
+    looked.set(clock::seconds());
     Ok(())
 }
 

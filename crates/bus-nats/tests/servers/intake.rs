@@ -268,6 +268,9 @@ fn ingest_shows_how_far_it_is_behind() {
         assert!(0.0 < bytes && bytes < max_bytes, "{bytes} of {max_bytes}");
         let behind = bed.metric(r#"bus_stream_replicas_behind{stream="committed"}"#);
         assert_eq!(behind, 0.0);
+        let looked = bed.metric("ingest_looked_timestamp_seconds");
+        let now = heliograph_telemetry::unix_micros() as f64 / 1e6;
+        assert!((now - 60.0..=now).contains(&looked), "{looked} at {now}");
         drop(items);
     });
 }

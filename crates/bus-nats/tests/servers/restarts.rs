@@ -127,6 +127,23 @@ fn a_batch_that_is_sent_again_is_kept_once() {
 }
 
 #[test]
+fn what_ingest_shows_of_the_server_says_how_old_it_is() {
+    block_on(async {
+        let servers = start(1);
+        let bed = Bed::open(on(&servers, 1)).await;
+        bed.work(|_| Ok(receipt(Outcome::Stored, 1)));
+        let looked = || bed.metric("ingest_looked_timestamp_seconds");
+        until("a look", || looked() > 0.0).await;
+        let age = || heliograph_telemetry::unix_micros() as f64 / 1e6 - looked();
+        servers.kill(0);
+        // A look would have come every two seconds.
+        until("its age", || age() > 5.0).await;
+        restart(&servers, 0).await;
+        until("another look", || age() < 2.0).await;
+    });
+}
+
+#[test]
 fn a_feed_goes_on_where_it_was_when_the_server_restarts() {
     block_on(async {
         let servers = start(1);

@@ -30,16 +30,20 @@ async fn drop_keyspace(options: &ScyllaOptions) {
         .unwrap();
 }
 
-async fn set_version(options: &ScyllaOptions, version: u32) {
-    let insert = format!(
-        "INSERT INTO {}.schema_versions (part, version, title) VALUES (0, {version}, 'later')",
-        options.keyspace
-    );
-    session(options)
-        .await
-        .query_unpaged(insert, ())
-        .await
-        .unwrap();
+/// Writes what a later program would: a step, and the oldest program that works on it.
+async fn set_version(options: &ScyllaOptions, version: u32, oldest: Option<u32>) {
+    let record = |part: u32, title: &str| {
+        format!(
+            "INSERT INTO {}.schema_versions (part, version, title) VALUES ({part}, {version}, \
+             '{title}')",
+            options.keyspace
+        )
+    };
+    let fits = oldest.map(|oldest| record(1, &oldest.to_string()));
+    let session = session(options).await;
+    for insert in fits.into_iter().chain([record(0, "later")]) {
+        session.query_unpaged(insert, ()).await.unwrap();
+    }
 }
 
 #[test]
@@ -82,11 +86,33 @@ fn several_migrations_at_once_are_as_good_as_one() {
 }
 
 #[test]
-fn a_newer_schema_is_refused_by_everything() {
+fn a_newer_schema_is_used_by_the_program_before_and_left_as_it_is() {
     block_on(async {
         let options = options(&fresh_name());
         migrate(&options, &ONE, Mode::Apply).await.unwrap();
-        set_version(&options, SCHEMA_VERSION + 1).await;
+        set_version(&options, SCHEMA_VERSION + 1, Some(SCHEMA_VERSION)).await;
+        ScyllaStore::connect(options.clone()).await.unwrap();
+        for mode in [Mode::Apply, Mode::Check] {
+            let report = migrate(&options, &ONE, mode).await.unwrap();
+            assert_eq!(
+                (report.found, report.is_current()),
+                (SCHEMA_VERSION + 1, true)
+            );
+        }
+        // Contracted one step later.
+        set_version(&options, SCHEMA_VERSION + 2, Some(SCHEMA_VERSION + 1)).await;
+        let error = ScyllaStore::connect(options.clone()).await.unwrap_err();
+        assert!(error.to_string().contains("run a newer program"), "{error}");
+        drop_keyspace(&options).await;
+    });
+}
+
+#[test]
+fn a_newer_schema_that_says_nothing_is_refused_by_everything() {
+    block_on(async {
+        let options = options(&fresh_name());
+        migrate(&options, &ONE, Mode::Apply).await.unwrap();
+        set_version(&options, SCHEMA_VERSION + 1, None).await;
         let refused = [
             migrate(&options, &ONE, Mode::Apply).await.err(),
             migrate(&options, &ONE, Mode::Check).await.err(),

@@ -8,7 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use collector::Collector;
 use heliograph_telemetry::{
-    BuildInfo, ConfigHash, Health, ProcessFacts, register_process_metrics, registry,
+    BuildInfo, ConfigState, Health, ProcessFacts, register_process_metrics, registry,
     trace::{self, Error, Options, Resource, Sampling, Span, SpanKind, TraceContext},
     wall_clock,
 };
@@ -61,7 +61,8 @@ fn counted() -> (u64, u64) {
         started_secs: 1,
         cores: 1,
         health: Health::new(),
-        config_hash: ConfigHash::default(),
+        config: ConfigState::default(),
+        tasks_panicked: || 0,
         certificates: Vec::new(),
     };
     register_process_metrics(&mut registry, facts);

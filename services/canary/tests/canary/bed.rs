@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use heliograph_canary::{Canary, CanaryError, Metrics, Options, Report, Timing};
+use heliograph_canary::{Canary, CanaryError, Metrics, Options, Reader, Report, Timing};
 use heliograph_lifecycle::{Phase, Shutdown, Tasks};
 use heliograph_protocol::Kind;
 use heliograph_telemetry::Registry;
@@ -42,7 +42,8 @@ pub(crate) struct Bed {
 /// A canary that publishes through the first of these and reads through all others.
 pub(crate) fn new(urls: &[&str], ca: Option<PathBuf>) -> Result<(Canary, Registry), CanaryError> {
     let mut registry = heliograph_telemetry::registry();
-    let read: Vec<String> = urls[1..].iter().map(|url| (*url).to_owned()).collect();
+    let read = urls[1..].iter().map(|url| Reader::from((*url).to_owned()));
+    let read: Vec<Reader> = read.collect();
     let metrics = Metrics::register(&mut registry, read.len());
     let options = Options {
         publish: urls.first().map(|url| (*url).to_owned()),

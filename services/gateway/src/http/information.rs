@@ -43,7 +43,8 @@ fn supported_nips(options: &Options) -> Vec<u16> {
 }
 
 /// What is enforced, by the names of NIP-11 (R11-4). A limit that is off is left out.
-fn limitation(options: &Options) -> Value {
+#[must_use]
+pub fn limitation(options: &Options) -> Value {
     let (events, filters) = (&options.events, &options.filters);
     let mut limitation = json!({
         "max_message_length": options.limits.message_bytes_max,

@@ -10,6 +10,7 @@ use hyper::{
     header::{self, HeaderValue},
 };
 
+pub use self::information::limitation;
 use crate::Options;
 
 pub(crate) type Body = Full<Bytes>;

@@ -7,7 +7,7 @@ use heliograph_protocol::Prefix;
 use crate::websocket::close;
 
 /// Values of a label, each once.
-pub(super) trait Label: Copy + PartialEq + 'static {
+pub(crate) trait Label: Copy + PartialEq + 'static {
     /// All of them with their names, in the order of the series.
     const ALL: &'static [(Self, &'static str)];
 
@@ -206,6 +206,19 @@ impl Label for ReqResult {
     ];
 }
 
+/// Whether a live event had to wait for its reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// The socket took all there was.
+    Ok,
+    /// The socket was full when the event was to be written, or the event waited behind what had filled it.
+    Slow,
+}
+
+impl Label for Reader {
+    const ALL: &'static [(Self, &'static str)] = &[(Self::Ok, "ok"), (Self::Slow, "slow")];
+}
+
 /// A rate that was exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RateLimit {
@@ -364,6 +377,7 @@ mod tests {
         check_names::<Verb>();
         check_names::<Closed>();
         check_names::<ReqResult>();
+        check_names::<Reader>();
         check_names::<RateLimit>();
         check_names::<Limit>();
         check_names::<BannedBy>();

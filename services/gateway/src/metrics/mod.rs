@@ -10,9 +10,11 @@ use prometheus_client::{
 };
 
 pub use labels::Durability;
-pub(crate) use labels::{BannedBy, Closed, EventResult, Limit, RateLimit, ReqResult, Verb};
+pub(crate) use labels::{
+    BannedBy, Closed, EventResult, Label, Limit, RateLimit, Reader, ReqResult, Verb,
+};
 
-use self::labels::{Label, prefix_position};
+use self::labels::prefix_position;
 use crate::{
     kinds::{CLASSES, UNREADABLE, class_of},
     tally::DeliverySeconds,
@@ -101,7 +103,8 @@ impl Connections {
             handshake_seconds: histogram(
                 registry,
                 "handshake_seconds",
-                "Time from accepting a connection to the answer that makes it a WebSocket",
+                "Time from the end of a request's head to the WebSocket, and that from accepting the connection to \
+                 looking at it: what a client takes to send its request is left out",
                 &LATENCY,
             ),
             age_seconds: histogram(
@@ -156,7 +159,8 @@ impl Traffic {
         let delivery_seconds = DeliverySeconds::default();
         registry.register(
             "delivery_seconds",
-            "Time from reading an EVENT, at whichever gateway, to writing it to a live subscription",
+            "Time from reading an EVENT, at whichever gateway, to writing it to a live subscription. Slow readers are \
+             those whose socket was full just then: their own doing",
             delivery_seconds.clone(),
         );
         Self {
@@ -346,7 +350,7 @@ pub(crate) struct Questions {
 impl Questions {
     fn register(registry: &mut Registry) -> Self {
         let closed = "REQs and COUNTs answered with CLOSED, and subscriptions closed later, by prefix; \
-                      draining: because the gateway stops";
+                      draining: because the gateway stops; overrun: too much had to be held back until EOSE";
         Self {
             subscriptions: gauge(registry, "subscriptions", "Open subscriptions"),
             in_flight: gauge(
@@ -357,13 +361,13 @@ impl Questions {
             first_event_seconds: histogram(
                 registry,
                 "req_first_event_seconds",
-                "Time from reading a REQ to its first stored event",
+                "Time from reading a REQ to its first stored event, without the wait for others of the same client",
                 &LATENCY,
             ),
             count_seconds: histogram(
                 registry,
                 "count_seconds",
-                "Time from reading a COUNT to its answer",
+                "Time from reading a COUNT to its answer, without the wait for others of the same client",
                 &LATENCY,
             ),
             interrupted: counter(
@@ -374,7 +378,8 @@ impl Questions {
             eose_seconds: histograms(
                 registry,
                 "req_eose_seconds",
-                "Time from reading a REQ to EOSE, by whether memory was enough",
+                "Time from reading a REQ to EOSE, by whether memory was enough; without the wait for others of the same \
+                 client and for its socket",
                 &LATENCY,
                 ["recent", "archive"].map(|plan| [("plan", plan)]),
             ),
@@ -391,7 +396,7 @@ impl Questions {
                 Prefix::ALL
                     .map(|prefix| [("reason", prefix.as_str())])
                     .into_iter()
-                    .chain([[("reason", "draining")]]),
+                    .chain(["draining", "overrun"].map(|reason| [("reason", reason)])),
             ),
         }
     }
@@ -412,6 +417,12 @@ impl Questions {
     /// restart burns no error budget.
     pub(crate) fn drained(&self) -> &Counter {
         &self.closed[Prefix::ALL.len()]
+    }
+
+    /// Answers that ended with `error:` since more live events came before EOSE than are held back: no
+    /// failure of ours, since it is the reader that EOSE waits for.
+    pub(crate) fn overrun(&self) -> &Counter {
+        &self.closed[Prefix::ALL.len() + 1]
     }
 }
 

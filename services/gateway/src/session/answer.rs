@@ -21,7 +21,7 @@ use crate::{
     outbox::Outbox,
     received::{Asked, Received},
     server::Gateway,
-    tops::Shape,
+    shape::Shape,
 };
 
 /// An open subscription of this connection.
@@ -35,7 +35,15 @@ pub(super) struct Subscription {
 pub(super) struct Answered {
     id: SubscriptionId,
     slot: Slot,
-    end: Result<(), Refusal>,
+    end: Result<(), Unanswered>,
+}
+
+/// Why a stored part ended with CLOSED.
+enum Unanswered {
+    /// The matcher said so, or there is none.
+    Refused(Refusal),
+    /// More live events came before EOSE than are held back.
+    Overrun,
 }
 
 impl<B: Bus> Session<B> {
@@ -223,10 +231,21 @@ impl<B: Bus> Session<B> {
             .subscriptions
             .get(&id)
             .is_some_and(|open| open.slot == slot);
-        if let (Err(refusal), true) = (end, current) {
+        if let (Err(unanswered), true) = (end, current) {
             self.end_subscription(&id);
-            self.closed(&id, &refusal);
+            match unanswered {
+                Unanswered::Refused(refusal) => self.closed(&id, &refusal),
+                Unanswered::Overrun => self.overrun(&id),
+            }
         }
+    }
+
+    /// Ends a subscription whose stored part took longer than its live events can wait.
+    fn overrun(&self, id: &SubscriptionId) {
+        self.gateway.metrics.questions.overrun().inc();
+        let refusal = Refusal::error("too many live events before the stored ones were sent");
+        let closed = RelayMessage::Closed(id, &refusal);
+        self.outbox.text(closed.encode());
     }
 }
 
@@ -285,31 +304,36 @@ const INTERRUPTIONS_MAX: u32 = 3;
 
 impl<B: Bus> Answer<B> {
     /// Sends the stored part at the pace of the socket, then goes live.
-    async fn run(mut self, open: Open) -> Result<(), Refusal> {
+    async fn run(mut self, open: Open) -> Result<(), Unanswered> {
         // Before the subscription is registered: what comes while it waits is in the stored part.
         let questions = Arc::clone(&self.questions);
+        let waiting = Instant::now();
         let _place = questions.acquire().await;
+        self.asked.waited(waiting.elapsed());
         let in_flight = &self.gateway.metrics.questions.in_flight;
         let _in_flight = InFlight::enter(in_flight);
         let answered = self.ask_until_answered(open).await;
-        if let Err(refusal) = &answered {
+        if let Err(unanswered) = &answered {
             self.settle(ReqResult::Closed);
-            self.asked.refuse(refusal);
+            match unanswered {
+                Unanswered::Refused(refusal) => self.asked.refuse(refusal),
+                Unanswered::Overrun => self.asked.end("overrun"),
+            }
         }
         answered
     }
 
-    async fn ask_until_answered(&mut self, open: Open) -> Result<(), Refusal> {
+    async fn ask_until_answered(&mut self, open: Open) -> Result<(), Unanswered> {
         let mut sent = HashSet::new();
         for interruptions in 0..=INTERRUPTIONS_MAX {
             let again = interruptions > 0;
             match self.ask(open.clone(), &mut sent, again).await {
                 Err(Broken::Interrupted) => self.gateway.metrics.questions.interrupted.inc(),
-                Err(Broken::Refused(refusal)) => return Err(refusal),
+                Err(Broken::Unanswered(unanswered)) => return Err(unanswered),
                 Ok(()) => return Ok(()),
             };
         }
-        Err(BusError::Interrupted.into())
+        Err(Unanswered::Refused(BusError::Interrupted.into()))
     }
 
     /// Asks once; if `again`, what is in `sent` isn't sent a second time.
@@ -325,12 +349,12 @@ impl<B: Bus> Answer<B> {
             let page = pages.next().await?;
             self.took += asked_at.elapsed();
             if sent.is_empty() && !page.events.is_empty() {
-                let (seconds, trace) = (self.asked.received.seconds(), self.asked.trace());
+                let (seconds, trace) = (self.asked.seconds(), self.asked.trace());
                 let first_event_seconds = &self.gateway.metrics.questions.first_event_seconds;
                 first_event_seconds.observe_traced(seconds, trace);
             }
             for event in &page.events {
-                self.outbox.room().await;
+                self.room().await;
                 let repeated = !sent.insert(*event.id()) && again;
                 if !repeated && !self.subscriber.stored(event) {
                     return Ok(());
@@ -339,14 +363,26 @@ impl<B: Bus> Answer<B> {
             }
             match page.end {
                 None => {}
-                Some(AnswerEnd::Closed(refusal)) => return Err(Broken::Refused(refusal)),
-                Some(AnswerEnd::Eose(end)) => return Ok(self.go_live(end, sent)?),
+                Some(AnswerEnd::Closed(refusal)) => return Err(refusal.into()),
+                Some(AnswerEnd::Eose(end)) => {
+                    let live = self.go_live(end, sent);
+                    return live.map_err(|Overrun| Broken::Unanswered(Unanswered::Overrun));
+                }
             }
             asked_at = Instant::now();
         }
     }
 
-    fn go_live(&mut self, end: Eose, sent: &mut HashSet<EventId>) -> Result<(), Refusal> {
+    /// Waits until the client has taken enough of what was sent.
+    async fn room(&mut self) {
+        if !self.outbox.has_room() {
+            let waiting = Instant::now();
+            self.outbox.room().await;
+            self.asked.waited(waiting.elapsed());
+        }
+    }
+
+    fn go_live(&mut self, end: Eose, sent: &mut HashSet<EventId>) -> Result<(), Overrun> {
         let hint = if self.hints { end.hint } else { EoseHint::None };
         let eose = RelayMessage::Eose(&self.id, hint).encode();
         let archive = end.archive;
@@ -354,12 +390,11 @@ impl<B: Bus> Answer<B> {
         let live = self
             .subscriber
             .go_live(eose, end, sent)
-            .map_err(|Overrun| {
+            .inspect_err(|Overrun| {
                 metrics.traffic.slow_dropped().inc();
-                Refusal::error("too many live events before the stored ones were sent")
             })?;
         if live {
-            let (seconds, trace) = (self.asked.received.seconds(), self.asked.trace());
+            let (seconds, trace) = (self.asked.seconds(), self.asked.trace());
             let eose_seconds = metrics.questions.eose_seconds(archive);
             eose_seconds.observe_traced(seconds, trace);
             let plan = if archive { "archive" } else { "recent" };
@@ -404,12 +439,12 @@ enum Broken {
     /// The matcher went away; another one can be asked.
     Interrupted,
     /// The answer is CLOSED.
-    Refused(Refusal),
+    Unanswered(Unanswered),
 }
 
 impl From<Refusal> for Broken {
     fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
+        Self::Unanswered(Unanswered::Refused(refusal))
     }
 }
 
@@ -417,7 +452,7 @@ impl From<BusError> for Broken {
     fn from(error: BusError) -> Self {
         match error {
             BusError::Interrupted => Self::Interrupted,
-            error => Self::Refused(error.into()),
+            error => Refusal::from(error).into(),
         }
     }
 }

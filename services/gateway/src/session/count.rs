@@ -15,7 +15,7 @@ use crate::{
     Options,
     metrics::{Limit, Metrics},
     received::{Asked, Received},
-    tops::Shape,
+    shape::Shape,
 };
 
 impl<B: Bus> Session<B> {
@@ -46,7 +46,9 @@ impl<B: Bus> Session<B> {
         let gateway = Arc::clone(&self.gateway);
         let questions = Arc::clone(&self.questions);
         work.push(Box::pin(async move {
+            let waiting = Instant::now();
             let _place = questions.acquire().await;
+            asked.waited(waiting.elapsed());
             let _in_flight = InFlight::enter(&gateway.metrics.questions.in_flight);
             let begun = Instant::now();
             let result = match gateway.bus.matcher() {
@@ -90,7 +92,7 @@ fn count_counted(
         .answered(shape, 0, now.duration_since(begun), now);
     match result {
         Ok(Counted { count, .. }) => {
-            let (seconds, trace) = (asked.received.seconds(), asked.trace());
+            let (seconds, trace) = (asked.seconds(), asked.trace());
             let count_seconds = &metrics.questions.count_seconds;
             count_seconds.observe_traced(seconds, trace);
             asked.set("count", || *count);

@@ -39,7 +39,7 @@ impl Pending {
         match result {
             Ok(Accepted { result, .. }) => {
                 events.result(*result).inc();
-                let (seconds, trace) = (asked.received.seconds(), asked.trace());
+                let (seconds, trace) = (asked.seconds(), asked.trace());
                 events.ok_seconds.observe_traced(seconds, trace);
                 asked.end(result.as_str());
             }

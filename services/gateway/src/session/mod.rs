@@ -28,10 +28,11 @@ use tokio::{
 use self::{answer::Subscription, messages::Done, socket::Socket};
 use crate::{
     Options, Stream,
-    addresses::Admitted,
+    addresses::{AddressKey, Admitted},
     metrics::{BannedBy, Closed, Limit},
     outbox::Outbox,
     server::Gateway,
+    tops::Unnoted,
     websocket::{Decoder, close},
 };
 
@@ -118,6 +119,7 @@ struct Session<B: Bus> {
     pending_events: usize,
     pending_counts: usize,
     invalid_messages: u32,
+    unnoted: Unnoted,
     /// Places for [`QUESTIONS_MAX`].
     questions: Arc<Semaphore>,
     closing: Option<Closed>,
@@ -152,6 +154,7 @@ impl<B: Bus> Session<B> {
             pending_events: 0,
             pending_counts: 0,
             invalid_messages: 0,
+            unnoted: Unnoted::default(),
             questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
             closing: None,
             since: Instant::now(),
@@ -335,6 +338,7 @@ impl<B: Bus> Session<B> {
     /// The timer rang: pings a silent client, closes one that stays silent or never finishes.
     /// Returns when to look again.
     fn tick(&mut self, heard: Instant, begun: Option<Instant>, options: &Options) -> Duration {
+        self.note_unnoted();
         let (limits, silence) = (&options.limits, heard.elapsed());
         if begun.is_some_and(|begun| begun.elapsed() >= limits.message_timeout) {
             let limits = &self.gateway.metrics.limits;
@@ -385,7 +389,8 @@ impl<B: Bus> Session<B> {
     }
 
     /// Counts the end of the connection.
-    fn count_closed(&self, closed: Closed) {
+    fn count_closed(&mut self, closed: Closed) {
+        self.note_unnoted();
         let metrics = &self.gateway.metrics;
         metrics.connections.closed(closed).inc();
         if closed == Closed::Slow {
@@ -395,6 +400,13 @@ impl<B: Bus> Session<B> {
         if !self.flushing {
             self.count_age();
         }
+    }
+
+    /// Notes for the lists of the busiest what its reads left.
+    fn note_unnoted(&mut self) {
+        let address = AddressKey::new(self.address);
+        let tops = &self.gateway.metrics.tops;
+        self.unnoted.note(tops, address, Instant::now().into_std());
     }
 
     fn count_age(&self) {

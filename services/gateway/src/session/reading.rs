@@ -55,10 +55,9 @@ impl<B: Bus> Session<B> {
         if bytes > 0 {
             let address = AddressKey::new(self.address);
             gateway.metrics.traffic.received(frames);
-            gateway
-                .metrics
-                .tops
-                .read(address, messages, bytes, now.into_std());
+            let tops = &gateway.metrics.tops;
+            self.unnoted
+                .add(tops, address, messages, bytes, now.into_std());
         }
         finished
     }

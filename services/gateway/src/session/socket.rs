@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::{
     Stream,
-    metrics::Traffic,
+    metrics::{Reader, Traffic},
     outbox::{Outbox, Taken},
     server::Gateway,
 };
@@ -92,7 +92,10 @@ impl<S: Stream> Socket<S> {
     /// The connection is lost.
     pub(super) fn write<B: Bus>(&mut self, gateway: &Gateway<B>) -> io::Result<bool> {
         let traffic = &gateway.metrics.traffic;
+        let mut reader = Reader::Ok;
         if !self.rest.is_empty() {
+            // What is taken below has waited for this.
+            reader = Reader::Slow;
             let written = self.try_write(&self.rest, traffic)?;
             self.rest.drain(..written);
             if !self.rest.is_empty() {
@@ -114,8 +117,9 @@ impl<S: Stream> Socket<S> {
                 }
                 sample_queue(&taken, traffic);
                 let written = self.try_write(buffer, traffic)?;
-                taken.count(traffic);
-                if written < buffer.len() {
+                let blocked = written < buffer.len();
+                taken.count(traffic, if blocked { Reader::Slow } else { reader });
+                if blocked {
                     self.rest = buffer[written..].to_vec();
                     self.stalled_since = Some(Instant::now());
                     return Ok(true);
@@ -148,10 +152,14 @@ impl<S: Stream> Socket<S> {
     pub(super) async fn linger<B: Bus>(mut self, gateway: &Gateway<B>) {
         let traffic = &gateway.metrics.traffic;
         let clock = || gateway.unix_micros();
+        let reader = match self.rest.is_empty() {
+            true => Reader::Ok,
+            false => Reader::Slow,
+        };
         let linger = async {
             let mut rest = std::mem::take(&mut self.rest);
             let last = self.outbox.take(&mut rest, usize::MAX, clock);
-            last.count(traffic);
+            last.count(traffic, reader);
             while !rest.is_empty() {
                 self.stream.writable().await?;
                 match self.stream.try_write(&rest) {

@@ -32,6 +32,8 @@ pub(crate) const LIVE: u16 = 1;
 pub(crate) const ENDLESS: u16 = 2;
 /// A REQ for this kind gets one event, waits for the gate, and gets a second.
 pub(crate) const GATED: u16 = 3;
+/// A REQ for this kind has a stored part that ends as soon as the gate is open.
+pub(crate) const FLOWING: u16 = 5;
 
 /// Bytes of a message at most.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 32_768;
@@ -57,6 +59,15 @@ pub(crate) struct Bed {
 
 impl Bed {
     pub(crate) fn new() -> Self {
+        Self::with_stall(STALL)
+    }
+
+    /// Waits longer for clients that don't read or don't send their request.
+    pub(crate) fn patient() -> Self {
+        Self::with_stall(PATIENCE)
+    }
+
+    fn with_stall(stall: Duration) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -80,7 +91,7 @@ impl Bed {
         let (shutdown, tasks) = (Shutdown::new(), Tasks::new());
         let gateway = Gateway::new(
             bus.clone(),
-            options(),
+            options(stall),
             Arc::new(Verifier::start(1, 100).expect("a thread")),
             nothing,
             hub,
@@ -159,7 +170,7 @@ impl Bed {
     }
 }
 
-fn options() -> Options {
+fn options(stall: Duration) -> Options {
     Options {
         info: Info::default(),
         urls: RelayUrls::parse(&[RELAY_URL]).expect("a URL"),
@@ -189,7 +200,7 @@ fn options() -> Options {
             ban: Duration::ZERO,
             ping_interval: Duration::from_secs(55),
             pong_timeout: Some(Duration::from_secs(30)),
-            handshake_timeout: STALL,
+            handshake_timeout: stall,
             message_timeout: Duration::from_secs(30),
             drain: Duration::ZERO,
             receipt_timeout: Duration::from_secs(20),
@@ -284,6 +295,7 @@ impl Requests for Scripted {
         let script = match kinds.first().map(|kind| kind.as_u16()) {
             Some(ENDLESS) => Script::Endless(big_note(1)),
             Some(GATED) => Script::Gated(0, self.gate.subscribe()),
+            Some(FLOWING) => Script::Flowing(big_note(1), self.gate.subscribe()),
             _ => Script::Empty,
         };
         let pages = Arc::clone(&self.pages);
@@ -316,6 +328,7 @@ enum Script {
     Empty,
     Endless(Arc<Event>),
     Gated(u8, watch::Receiver<bool>),
+    Flowing(Arc<Event>, watch::Receiver<bool>),
 }
 
 struct Answer {
@@ -339,6 +352,10 @@ impl Pages for Answer {
             };
             match &mut self.script {
                 Script::Empty => Ok(page(None, true)),
+                Script::Flowing(event, gate) => {
+                    let is_open = *gate.borrow();
+                    Ok(page(Some(Arc::clone(event)), is_open))
+                }
                 Script::Endless(event) => Ok(page(Some(Arc::clone(event)), false)),
                 Script::Gated(asked @ 0, _) => {
                     *asked += 1;

@@ -41,10 +41,10 @@ fn live_events_say_how_long_they_took_and_stored_ones_do_not() {
     bed.live(&Arc::new(Event::clone(&note(5)).with_origin(ahead)));
     client.next_event("sub");
     client.next_event("sub");
-    bed.counts(r#"delivery_seconds_count{traced="no"}"#, 3.0);
+    bed.counts(r#"delivery_seconds_count{reader="ok",traced="no"}"#, 3.0);
     let up_to = |le| {
         bed.metric(&format!(
-            r#"delivery_seconds_bucket{{le="{le}",traced="no"}}"#
+            r#"delivery_seconds_bucket{{le="{le}",reader="ok",traced="no"}}"#
         ))
     };
     assert_eq!(up_to("0.0001"), 1.0, "0 where a clock is ahead");
@@ -67,10 +67,10 @@ fn a_traced_event_is_followed_to_eight_receivers() {
     };
     bed.live(&received_ago(1, 2_000_000, Some(trace)));
     (0..10).for_each(|_| drop(client.next_reply()));
-    bed.counts(r#"delivery_seconds_count{traced="yes"}"#, 8.0);
-    bed.counts(r#"delivery_seconds_count{traced="no"}"#, 2.0);
+    bed.counts(r#"delivery_seconds_count{reader="ok",traced="yes"}"#, 8.0);
+    bed.counts(r#"delivery_seconds_count{reader="ok",traced="no"}"#, 2.0);
     assert_eq!(
-        bed.metric(r#"delivery_seconds_bucket{le="5.0",traced="yes"}"#),
+        bed.metric(r#"delivery_seconds_bucket{le="5.0",reader="ok",traced="yes"}"#),
         8.0
     );
 }
@@ -194,4 +194,7 @@ fn an_answer_that_holds_back_too_much_counts_as_dropped() {
     assert!(client.closed("sub").starts_with("error: "));
     bed.counts(r#"slow_consumer_total{action="drop"}"#, 1.0);
     bed.counts(r#"req_total{result="closed"}"#, 1.0);
+    // The reader is the cause, so it isn't among the errors.
+    bed.counts(r#"reqs_closed_total{reason="overrun"}"#, 1.0);
+    bed.counts(r#"reqs_closed_total{reason="error"}"#, 0.0);
 }

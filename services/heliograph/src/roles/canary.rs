@@ -7,9 +7,10 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use heliograph_canary::{Canary, Metrics, Options, Timing};
+use heliograph_canary::{Canary, Metrics, Options, Reader, Timing, each_address};
 use heliograph_config::{Config, Loaded, Secret};
 use heliograph_lifecycle::{Shutdown, Signals, StopPlan, Tasks, stop};
+use heliograph_policy::RelayUrls;
 use heliograph_telemetry::{AdminServer, Health};
 use tokio::sync::watch;
 
@@ -36,29 +37,66 @@ pub(crate) fn run(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
     block_on(Box::pin(serve(loaded, reload)))
 }
 
+/// What to look at beside the probes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Look {
+    /// Every address of a name is a reader of its own.
+    pub(crate) each_address: bool,
+    /// What is advertised has to be what is configured.
+    pub(crate) check_limits: bool,
+}
+
 /// Publishes a few probes, reads each live and again by its id through every reader, and says how
 /// it went.
 ///
 /// # Errors
 ///
 /// It can't start, or something went wrong, which the error says.
-pub(crate) fn once(loaded: &Loaded) -> anyhow::Result<()> {
-    block_on(Box::pin(probe(loaded.config())))
+pub(crate) fn once(loaded: &Loaded, look: Look) -> anyhow::Result<()> {
+    block_on(Box::pin(probe(loaded.config(), look)))
 }
 
-async fn probe(config: &Config) -> anyhow::Result<()> {
+async fn probe(config: &Config, look: Look) -> anyhow::Result<()> {
+    let mut options = options(config);
+    if look.each_address {
+        options.read = each_address(options.read).await?;
+    }
     let mut registry = heliograph_telemetry::registry();
-    let metrics = Metrics::register(&mut registry, config.canary.read.len());
-    let canary = Canary::new(&options(config), metrics)?;
+    let metrics = Metrics::register(&mut registry, options.read.len());
+    let canary = Canary::new(&options, metrics)?;
     let connections = Tasks::new();
     let report = canary.once(PROBES, timing(config), &connections).await;
-    connections.wait(CLOSE_WAIT).await;
+    let mut problems = Vec::new();
     if !report.is_good() {
-        bail!("{report}");
+        problems.push(report.to_string());
+    }
+    if look.check_limits {
+        problems.extend(canary.compare(&advertised(config), &connections).await);
+    }
+    connections.wait(CLOSE_WAIT).await;
+    if !problems.is_empty() {
+        bail!("{}", problems.join("; "));
     }
     // The exit code says as much.
     drop(writeln!(std::io::stdout(), "{report}"));
+    if look.check_limits {
+        drop(writeln!(
+            std::io::stdout(),
+            "limits are advertised as configured"
+        ));
+    }
     Ok(())
+}
+
+/// The limits that a gateway with this configuration advertises. Whether only some may write isn't
+/// among them: operators decide that too, while it runs.
+fn advertised(config: &Config) -> serde_json::Value {
+    let options = settings::gateway(config, RelayUrls::default());
+    let mut limitation = heliograph_gateway::limitation(&options);
+    if let Some(fields) = limitation.as_object_mut() {
+        fields.remove("restricted_writes");
+    }
+    limitation
 }
 
 async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
@@ -117,7 +155,7 @@ fn options(config: &Config) -> Options {
     let section = &config.canary;
     Options {
         publish: section.publish.clone(),
-        read: section.read.clone(),
+        read: section.read.iter().cloned().map(Reader::from).collect(),
         secret_key: section.secret_key.as_ref().map(secret),
         kind: section.kind,
         ca: section.ca.clone(),

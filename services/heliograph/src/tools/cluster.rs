@@ -21,7 +21,7 @@ use crate::{
 const LETTERS: usize = 100;
 
 /// How long the last messages may take to leave.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(5);
 
 pub(super) fn run(tool: ClusterTool, loaded: &Loaded, out: &mut impl Write) -> anyhow::Result<()> {
     let config = loaded.config();
@@ -63,7 +63,8 @@ async fn migrate(config: &Config, check: bool, out: &mut impl Write) -> anyhow::
     }
     let keyspace = &options.keyspace;
     if report.is_current() {
-        writeln!(out, "keyspace {keyspace} is at version {}", report.known)?;
+        let version = report.found.max(report.known);
+        writeln!(out, "keyspace {keyspace} is at version {version}")?;
         return Ok(());
     }
     let done = if check { "missing" } else { "done" };
@@ -81,7 +82,8 @@ async fn migrate(config: &Config, check: bool, out: &mut impl Write) -> anyhow::
     Ok(())
 }
 
-async fn connect(config: &Config) -> anyhow::Result<NatsBus> {
+/// Connects to the bus of a cluster.
+pub(super) async fn connect(config: &Config) -> anyhow::Result<NatsBus> {
     let node = settings::cluster::node(config)?;
     let options = settings::cluster::bus(config, &node)?;
     let metrics =

@@ -3,19 +3,25 @@
 //! Reading tools look into the store beside a running relay; writing tools need it for themselves
 //! and say so. Results go to the standard output, everything else to the standard error stream.
 
+mod archive;
 mod cluster;
 mod config;
+mod copy;
 mod corpus;
 mod delete;
 mod events;
 mod export;
+mod health;
 mod import;
 mod info;
 mod input;
 mod lines;
+mod mirror;
 mod output;
 mod progress;
+mod publish;
 mod repair;
+mod source;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -75,17 +81,21 @@ fn dispatch(tool: Tool, loaded: &Loaded, out: &mut impl io::Write) -> anyhow::Re
     match tool {
         Tool::Config(tool) => return Ok(config::run(tool, loaded, out)?),
         Tool::Corpus(arguments) => return corpus::run(&arguments, out),
+        Tool::Health { ready } => return health::run(loaded.config().admin.listen, ready, out),
         _ => {}
     }
     let place = Place::of(&loaded.config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
+        .enable_all()
         .build()
         .context("can't start a runtime")?;
     runtime.block_on(async {
         match tool {
-            Tool::Config(_) | Tool::Corpus(_) => Ok(()),
-            Tool::Import(arguments) => import::run(&arguments, &place, out).await,
+            Tool::Config(_) | Tool::Corpus(_) | Tool::Health { .. } => Ok(()),
+            Tool::Import(arguments) => Box::pin(import::run(&arguments, &place, out)).await,
+            Tool::Archive(arguments) => Box::pin(archive::run(arguments, &place, out)).await,
+            Tool::Copy(arguments) => Box::pin(copy::run(arguments, &place, out)).await,
+            Tool::Mirror(arguments) => Box::pin(mirror::run(arguments, out)).await,
             Tool::Export(arguments) => export::run(arguments, &place, out).await,
             Tool::Query { filter } => export::query(filter, &place, out).await,
             Tool::Count { filter } => export::count(filter, &place, out).await,

@@ -1,6 +1,12 @@
 //! Where tools write: results to the standard output, notes to the standard error stream.
 
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::{
+    fs::{self, File},
+    io::{self, BufWriter, StdoutLock, Write},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
 
 /// Bytes gathered before they are written.
 const BUFFER_BYTES: usize = 64 * 1_024;
@@ -49,4 +55,24 @@ pub(crate) fn table(out: &mut impl Write, rows: &[(&str, u64)]) -> io::Result<()
         writeln!(out, "{name:wide$}  {number:>14}")?;
     }
     Ok(())
+}
+
+/// Puts a file in place of the one that is there, whole and on the disk.
+///
+/// # Errors
+///
+/// It can't be written; the old one is as it was.
+pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&partial)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&partial, path)?;
+        File::open(dir.unwrap_or(Path::new(".")))?.sync_all()
+    };
+    write().with_context(|| format!("can't write {}", path.display()))
 }

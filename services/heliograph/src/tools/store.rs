@@ -15,6 +15,8 @@ pub(crate) struct Place {
     dir: PathBuf,
     sync: bool,
     pub(crate) relay_urls: RelayUrls,
+    /// For tools that work on a cluster.
+    pub(crate) config: Config,
 }
 
 impl Place {
@@ -23,6 +25,7 @@ impl Place {
             dir: config.store.dir.clone(),
             sync: config.store.sync == SyncMode::Fsync,
             relay_urls: settings::relay_urls(config, config.gateway.listen)?,
+            config: config.clone(),
         })
     }
 
@@ -45,6 +48,11 @@ impl Place {
         // A look first: a mistyped directory shouldn't become an empty store.
         drop(self.read()?);
         self.write()
+    }
+
+    /// A file of this name beside the store.
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
     }
 
     /// Mends a damaged log.

@@ -1,5 +1,7 @@
 //! The tools on a data directory, without a process around them.
 
+mod archives;
+
 use std::{fs, path::Path};
 
 use clap::Parser as _;

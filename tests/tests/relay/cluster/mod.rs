@@ -7,11 +7,13 @@
 mod bed;
 mod canary;
 mod control;
+mod drain;
 mod faults;
 mod groups;
 mod join;
 mod live;
 mod load;
+mod moving;
 mod oracle;
 mod races;
 mod reads;

@@ -330,7 +330,7 @@ fn deliver() -> Row {
                 "Deliveries by how long they took from the gateway that read the event.",
                 unit::SECONDS,
                 Limits::Above(0.25, 0.5),
-                super::heat_of("heliograph_delivery_seconds"),
+                super::heat_of(super::DELIVERY),
             )
             .alerts(&["HeliographDeliveryBudgetBurn"]),
             lines(
@@ -338,7 +338,7 @@ fn deliver() -> Row {
                 "Objective: 99 % within 0.5 s.",
                 unit::SECONDS,
                 Limits::Above(0.25, 0.5),
-                quantiles("heliograph_delivery_seconds"),
+                quantiles(super::DELIVERY),
             )
             .alerts(&["HeliographDeliveryBudgetBurn"])
             .width(12),

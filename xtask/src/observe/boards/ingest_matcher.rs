@@ -39,19 +39,28 @@ fn ingest() -> Row {
                 "Age of the oldest message of the stream of events that isn't acknowledged. Publishers wait 4 s.",
                 unit::SECONDS,
                 Limits::Above(30.0, 300.0),
-                vec![query("max(heliograph_ingest_oldest_unacked_seconds)", "")],
+                vec![query("max(heliograph:ingest_oldest_unacked:seconds)", "")],
             )
             .alerts(&["HeliographIngestLagging", "HeliographIngestStopped"])
-            .width(8),
+            .width(6),
             number(
                 "Dead letters",
                 "Batches that could not be stored and wait for a decision.",
                 unit::COUNT,
                 Limits::Zero,
-                vec![query("max(heliograph_dead_letter_waiting)", "")],
+                vec![query(format!("max(heliograph_dead_letter_waiting {})", super::LOOKED), "")],
             )
             .alerts(&["HeliographDeadLetters"])
-            .width(8),
+            .width(6),
+            number(
+                "JetStream last answered a worker",
+                "How long ago, by the worker that asked last. Past a minute nobody knows how far behind ingest is, and the numbers beside are empty.",
+                unit::SECONDS,
+                Limits::Above(60.0, 180.0),
+                vec![query("min(heliograph:ingest_looked_age:seconds)", "")],
+            )
+            .alerts(&["HeliographNatsDisconnected"])
+            .width(6),
             number(
                 "Events stored a second",
                 "Events merged into the database, all workers together.",
@@ -60,10 +69,10 @@ fn ingest() -> Row {
                 vec![query("sum(rate(heliograph_ingest_events_total[$i]))", "")],
             )
             .alerts(&["HeliographIngestStopped"])
-            .width(8),
+            .width(6),
             lines(
                 "Behind, in seconds",
-                "Age of the oldest message that isn't acknowledged. 30 s is a ticket, 300 s a page.",
+                "Age of the oldest message that isn't acknowledged, as each worker saw it last. 30 s is a ticket, 300 s a page.",
                 unit::SECONDS,
                 Limits::Above(30.0, 300.0),
                 vec![query("max by (pod) (heliograph_ingest_oldest_unacked_seconds)", "{{pod}}")],
@@ -414,7 +423,7 @@ fn bus() -> Row {
                 Limits::None,
                 vec![query("max by (member) (heliograph_bus_members)", "{{member}}")],
             )
-            .alerts(&["HeliographGatewayDown", "HeliographMatcherDown"])
+            .alerts(&["HeliographGatewayDown", "HeliographMatcherDown", "HeliographIngestDown"])
             .width(6),
             lines(
                 "Connection trouble",

@@ -20,6 +20,13 @@ mod unit {
     pub(super) const DOLLARS: &str = "currencyUSD";
 }
 
+/// Deliveries that the objective counts: those that waited for no slow reader.
+const DELIVERY: &str = r#"heliograph_delivery_seconds{reader!="slow"}"#;
+
+/// Workers that JetStream has answered within a minute: what others tell of it is old.
+const LOOKED: &str =
+    "and on (cluster, namespace, job, instance) heliograph:ingest_looked_age:seconds < 60";
+
 /// Every board.
 pub(super) fn all() -> Vec<Board> {
     vec![
@@ -108,8 +115,12 @@ fn share(
 
 /// A histogram as it is drawn over time, with example traces.
 fn heat_of(histogram: &str) -> Vec<super::board::Query> {
+    let (name, labels) = match histogram.split_once('{') {
+        Some((name, labels)) => (name, format!("{{{labels}")),
+        None => (histogram, String::new()),
+    };
     vec![query(
-        format!("sum by (le) (increase({histogram}_bucket[$i]))"),
+        format!("sum by (le) (increase({name}_bucket{labels}[$i]))"),
         "{{le}}",
     )]
 }

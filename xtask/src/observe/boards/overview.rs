@@ -87,7 +87,7 @@ fn objectives() -> super::Row {
             .alerts(&BURNS),
             lines(
                 "Share that went badly",
-                "Of what was asked in the last 5 minutes, what was not answered as the objective says: publish (OK within 1 s, no error), delivery (0.5 s), history (EOSE within 0.5 s, no error), connect (2 s).",
+                "Of what was asked in the last 5 minutes, what was not answered as the objective says: publish (OK within 1 s, no error; refusals and duplicates don't count), delivery (0.5 s), history (EOSE within 0.5 s, no error), connect (2 s).",
                 unit::SHARE,
                 Limits::Above(0.01, 0.1),
                 vec![query("max by (slo) (sli:error:ratio_rate5m)", "{{slo}}")],
@@ -205,10 +205,10 @@ fn duration() -> super::Row {
             .alerts(&["HeliographPublishBudgetBurn"]),
             lines(
                 "EVENT to a subscriber's socket",
-                "From reading an EVENT at one gateway to writing it to a subscriber's socket at another. Objective: 99 % within 0.5 s.",
+                "From reading an EVENT at one gateway to writing it to a subscriber's socket at another, without what waited for a slow reader. Objective: 99 % within 0.5 s.",
                 unit::SECONDS,
                 Limits::Above(0.25, 0.5),
-                quantiles("heliograph_delivery_seconds"),
+                quantiles(super::DELIVERY),
             )
             .alerts(&["HeliographDeliveryBudgetBurn"]),
             lines(
@@ -226,7 +226,7 @@ fn duration() -> super::Row {
                 "Deliveries by how long they took. A second band is a second cause: one slow gateway, one matcher behind.",
                 unit::SECONDS,
                 Limits::Above(0.25, 0.5),
-                super::heat_of("heliograph_delivery_seconds"),
+                super::heat_of(super::DELIVERY),
             )
             .alerts(&["HeliographDeliveryBudgetBurn"]),
             heat(
@@ -301,7 +301,7 @@ fn behind() -> super::Row {
                 "Age of the oldest message of the stream of events that ingest hasn't acknowledged. 30 s is a ticket, 300 s a page.",
                 unit::SECONDS,
                 Limits::Above(30.0, 300.0),
-                vec![query("max(heliograph_ingest_oldest_unacked_seconds)", "oldest")],
+                vec![query("max(heliograph:ingest_oldest_unacked:seconds)", "oldest")],
             )
             .alerts(&["HeliographIngestLagging", "HeliographIngestStopped"]),
             lines(
@@ -338,7 +338,7 @@ fn processes() -> super::Row {
                 Limits::None,
                 vec![query("sum by (role) (heliograph_ready)", "{{role}}")],
             )
-            .alerts(&["HeliographGatewayDown", "HeliographMatcherDown"])
+            .alerts(&["HeliographGatewayDown", "HeliographMatcherDown", "HeliographIngestDown"])
             .width(6),
             lines(
                 "Starts in 10 minutes",

@@ -175,7 +175,7 @@ fn duration() -> Row {
                 "Deliveries by how long they took. Objective: 99 % within 0.5 s.",
                 unit::SECONDS,
                 Limits::Above(0.25, 0.5),
-                super::heat_of("heliograph_delivery_seconds"),
+                super::heat_of(super::DELIVERY),
             )
             .alerts(&["HeliographDeliveryBudgetBurn"]),
             lines(

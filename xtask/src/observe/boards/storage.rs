@@ -28,7 +28,7 @@ fn summary() -> Row {
                 "The largest share of its bytes that a stream holds.",
                 unit::SHARE,
                 Limits::Above(0.8, 0.95),
-                vec![query("max(heliograph_bus_stream_bytes / heliograph_bus_stream_max_bytes)", "")],
+                vec![query(format!("max(heliograph_bus_stream_bytes / heliograph_bus_stream_max_bytes {})", super::LOOKED), "")],
             )
             .alerts(&["HeliographStreamNearlyFull"])
             .width(6),
@@ -37,7 +37,7 @@ fn summary() -> Row {
                 "Copies of streams that are not current, or offline.",
                 unit::COUNT,
                 Limits::Zero,
-                vec![query("sum(max by (stream) (heliograph_bus_stream_replicas_behind))", "")],
+                vec![query(format!("sum(max by (stream) (heliograph_bus_stream_replicas_behind {}))", super::LOOKED), "")],
             )
             .alerts(&["HeliographReplicaBehind"])
             .width(6),

@@ -1,0 +1,103 @@
+//! Rendered objects against the schemas of Kubernetes and of those who define others, offline.
+
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+};
+
+use heliograph_chart::root;
+use serde_json::{Value, json};
+
+use crate::support::{all, chart, name, str_of};
+
+/// The oldest Kubernetes that the chart is for, and the newest that there are schemas for.
+const VERSIONS: [&str; 2] = ["1.27.0", "1.37.0"];
+
+/// What the schemas have against each of these objects.
+fn findings(version: &str, objects: &[Value]) -> Vec<Vec<String>> {
+    let tools = chart().tools();
+    let mut python = Command::new(&tools.python);
+    python
+        .arg(root().join("helm/tests/validate.py"))
+        .arg(version)
+        .arg(&tools.definitions)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let mut child = python.spawn().expect("Python starts");
+    let mut input = child.stdin.take().expect("it was piped");
+    let text = serde_json::to_vec(objects).expect("objects are JSON");
+    input.write_all(&text).expect("Python reads");
+    drop(input);
+    let output = child.wait_with_output().expect("Python ends");
+    assert!(output.status.success(), "validate.py: {}", output.status);
+    serde_json::from_slice(&output.stdout).expect("validate.py prints JSON")
+}
+
+#[test]
+fn chart_12_every_object_of_every_file_fits_its_schema() {
+    for version in VERSIONS {
+        let mut objects: Vec<Value> = Vec::new();
+        let mut names = Vec::new();
+        for rendered in all() {
+            for object in &rendered.manifest.objects {
+                // Many files have the same objects.
+                if !objects.contains(object) {
+                    names.push(format!(
+                        "{}: {} {}",
+                        rendered.name,
+                        str_of(&object["kind"]),
+                        name(object)
+                    ));
+                    objects.push(object.clone());
+                }
+            }
+        }
+        let found = findings(version, &objects);
+        assert_eq!(found.len(), objects.len());
+        let bad: Vec<String> = names
+            .iter()
+            .zip(found)
+            .filter(|(_, findings)| !findings.is_empty())
+            .map(|(name, findings)| format!("{name}: {}", findings.join("; ")))
+            .collect();
+        assert!(bad.is_empty(), "Kubernetes {version}:\n{}", bad.join("\n"));
+    }
+}
+
+#[test]
+fn chart_12_the_schemas_refuse_what_is_misspelt() {
+    let objects = [
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"},
+            "spec": {"port": []}}),
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a"},
+            "spec": {"selector": {}, "template": {"spec": {"containers": [
+                {"name": "a", "securityContext": {"runAsNonRot": true}}]}}}}),
+        json!({"apiVersion": "monitoring.coreos.com/v1", "kind": "ServiceMonitor",
+            "metadata": {"name": "a"},
+            "spec": {"selector": {}, "endpoints": [{"intervall": "1s"}]}}),
+        json!({"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": {"name": "a"},
+            "spec": {"scaleTargetRef": {"name": "a"}, "triggers": [{"type": "prometheus"}]}}),
+        json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+            "metadata": {"name": "a"},
+            "spec": {"rules": [{"timeouts": {"request": "for ever"}}]}}),
+        json!({"apiVersion": "example.com/v1", "kind": "Unknown", "metadata": {"name": "a"}}),
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"},
+            "spec": {"ports": [{"port": 1}]}}),
+    ];
+    let found = findings(VERSIONS[1], &objects);
+    let words = [
+        "'port'",
+        "runAsNonRot",
+        "intervall",
+        "metadata",
+        "for ever",
+        "no schema",
+    ];
+    for (findings, word) in found.iter().zip(words) {
+        assert!(
+            findings.iter().any(|finding| finding.contains(word)),
+            "{word}: {findings:?}"
+        );
+    }
+    assert!(found[6].is_empty(), "{:?}", found[6]);
+}
