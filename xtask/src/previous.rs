@@ -57,7 +57,11 @@ pub(crate) fn build() -> Result<Option<PathBuf>> {
         .current_dir(&source);
     shell::run(&mut cargo)?;
     let made = shell::relay_path("debug")?;
-    fs::copy(&made, &binary).with_context(|| format!("can't copy {}", made.display()))?;
+    // Under its name only when it is whole.
+    let partial = directory.join("partial");
+    fs::copy(&made, &partial)
+        .and_then(|_bytes| fs::rename(&partial, &binary))
+        .with_context(|| format!("can't copy {}", made.display()))?;
     fs::remove_dir_all(&source).with_context(|| format!("can't remove {}", source.display()))?;
     Ok(Some(binary))
 }

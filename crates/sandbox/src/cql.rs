@@ -42,9 +42,9 @@ pub struct CassandraOptions {
     pub optimise: bool,
     /// Where the data is.
     pub storage: Storage,
-    /// Whether a node that is killed while it is the only one still has its keyspaces when it is
-    /// started again. Changes of the schema take longer then.
-    pub schema_stays: bool,
+    /// Whether a node that is killed while it is the only one still has its keyspaces, and all that it
+    /// acknowledged, when it is started again. Writes and changes of the schema take longer then.
+    pub keeps_all: bool,
 }
 
 impl Default for CassandraOptions {
@@ -55,7 +55,7 @@ impl Default for CassandraOptions {
             batch_size_fail_kib: 1_024,
             optimise: false,
             storage: Storage::Memory,
-            schema_stays: false,
+            keeps_all: false,
         }
     }
 }

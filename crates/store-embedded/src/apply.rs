@@ -19,7 +19,7 @@ use crate::{
     },
     lineage,
     lookup::Snapshot,
-    overlay::{Level, expires},
+    overlay::{Level, Position, expires},
     tables::{Table, Tables},
     vanish::Vanishing,
 };
@@ -96,6 +96,40 @@ pub(crate) fn remove_events(
         tables.seats.delete(txn, &key)?;
     }
     Ok(batch.removed.len())
+}
+
+/// Takes these seats without an event, those that nobody better has; versions that held them go.
+/// Returns how many were taken.
+pub(crate) fn take_seats(
+    txn: &mut RwTxn<'_>,
+    tables: &Tables,
+    codec: &Codec,
+    seats: &[([u8; 16], Position)],
+) -> Result<usize, Fault> {
+    let mut batch = Batch::new(txn, tables)?;
+    let mut reading = snapshot(txn, tables, codec);
+    for (key, position) in seats {
+        let stored = reading.seat(key)?;
+        let best = batch.seats.get(key).copied().or(stored);
+        if best.is_some_and(|best| best.position <= *position) {
+            continue;
+        }
+        if let Some(old) = stored
+            && let Some(found) = reading.load(old.seq)?
+        {
+            batch.removed.insert(old.seq, found.event);
+        }
+        batch.seats.insert(
+            *key,
+            Seat {
+                seq: NO_SEQ,
+                position: *position,
+            },
+        );
+    }
+    let taken = batch.seats.len();
+    batch.write(txn, tables, &mut codec.encoder())?;
+    Ok(taken)
 }
 
 pub(crate) fn snapshot<'a>(txn: &'a RwTxn<'_>, tables: &Tables, codec: &'a Codec) -> Snapshot<'a> {

@@ -42,14 +42,14 @@ mod tools;
 mod vanish;
 mod writer;
 
-pub use changes::{Changed, Changes};
+pub use changes::{Changed, Changes, FollowError};
 pub use error::OpenError;
 pub use lineage::Cursor;
 pub use options::Options;
 pub use reader::EmbeddedReader;
 pub use repair::Repaired;
 pub use scan::EmbeddedScan;
-pub use seats::VacantSeat;
+pub use seats::{VacantSeat, VacantSeats};
 pub use store::EmbeddedStore;
 pub use times::Times;
 pub use tools::{StoreInfo, StoreStats};

@@ -180,17 +180,17 @@ impl LookCore {
         txn.tables.number(txn, meta::FLUSHED_SEGMENT)
     }
 
-    /// Opens the new file if the old one was exchanged.
-    pub(crate) fn follow_compaction(&self) -> Result<(), Fault> {
+    /// Opens the new file if the old one was exchanged. Returns which one is open.
+    pub(crate) fn follow_compaction(&self) -> Result<u64, Fault> {
         let inode = fs::metadata(&self.data_file)?.ino();
         if self.inode.load(Ordering::Acquire) != inode {
             self.environment.reopen(|| Ok(()))?;
             self.inode.store(inode, Ordering::Release);
         }
-        Ok(())
+        Ok(inode)
     }
 
-    fn is_exchanged(&self) -> Result<bool, Fault> {
+    pub(crate) fn is_exchanged(&self) -> Result<bool, Fault> {
         Ok(self.inode.load(Ordering::Acquire) != fs::metadata(&self.data_file)?.ino())
     }
 

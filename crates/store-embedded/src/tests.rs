@@ -12,6 +12,7 @@ mod look;
 mod model;
 mod power;
 mod scans;
+mod seats;
 mod suite;
 pub(crate) mod tape;
 mod tools;

@@ -10,6 +10,7 @@ pub mod keys;
 pub mod process;
 pub mod random;
 pub mod reply;
+pub mod server;
 pub mod tool;
 pub mod vectors;
 pub mod websocket;

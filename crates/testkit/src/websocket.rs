@@ -222,7 +222,7 @@ impl WebSocket {
         if response.status != 101 {
             return Err(format!("handshake refused: {head}"));
         }
-        if response.header("sec-websocket-accept") != Some(&*accept_key()) {
+        if response.header("sec-websocket-accept") != Some(&*accept_key(KEY)) {
             return Err(format!("wrong accept key: {head}"));
         }
         let compression = response.header("sec-websocket-extensions").is_some();
@@ -472,9 +472,9 @@ fn close(payload: &[u8]) -> Result<Message, String> {
     }
 }
 
-/// What the server has to answer to [`KEY`] (RFC 6455 §4.2.2).
-fn accept_key() -> String {
-    let digest = Sha1::digest(format!("{KEY}258EAFA5-E914-47DA-95CA-C5AB0DC85B11"));
+/// What the server has to answer to this key (RFC 6455 §4.2.2).
+pub(crate) fn accept_key(key: &str) -> String {
+    let digest = Sha1::digest(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11"));
     base64::engine::general_purpose::STANDARD.encode(digest)
 }
 
@@ -484,7 +484,7 @@ mod tests {
 
     #[test]
     fn the_accept_key_is_that_of_the_rfc() {
-        assert_eq!(accept_key(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(accept_key(KEY), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 
     #[test]

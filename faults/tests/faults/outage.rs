@@ -91,7 +91,7 @@ fn bed() -> Option<Bed> {
     let own = |options: &mut ClusterOptions| {
         options.nats = NatsServers::Start(NatsOptions::default());
         options.cql = CqlServers::Cassandra(CassandraOptions {
-            schema_stays: true,
+            keeps_all: true,
             ..CassandraOptions::default()
         });
     };

@@ -30,7 +30,7 @@ fn bed() -> Option<Bed> {
     let three = |options: &mut ClusterOptions| {
         options.cql = CqlServers::Cassandra(CassandraOptions {
             nodes: 3,
-            schema_stays: true,
+            keeps_all: true,
             ..CassandraOptions::default()
         });
     };

@@ -6,7 +6,7 @@
 use std::{path::Path, process::Stdio, time::Duration};
 
 use heliograph_faults::{
-    bed::{Bed, PATIENCE, until, within},
+    bed::{Bed, PATIENCE, until},
     builds::previous,
     workload::Workload,
 };
@@ -30,9 +30,6 @@ const PROGRESS: usize = 20;
 /// Subscriptions that are open in the end, and live events that came on them, at least.
 const KEPT_MIN: usize = 60;
 const LIVE_MIN: usize = 500;
-
-/// How soon a control record is in force everywhere: twice what is promised, for debug builds.
-const IN_FORCE: Duration = Duration::from_secs(4);
 
 /// How long a process may take to end.
 const END: Duration = Duration::from_secs(60);
@@ -71,7 +68,7 @@ fn ban_holds(bed: &Bed, build: &Path, key: &Key) {
     for gateway in 0..bed.members(Role::Gateway).len() {
         let mut client = bed.at(gateway);
         let mut number = 0;
-        within(IN_FORCE, "refusal of the banned key", || {
+        until("refusal of the banned key", || {
             number += 1;
             let note = key.sign(now(), 1, &[], &format!("{gateway} {number}"));
             let (accepted, text) = client.publish(&note);

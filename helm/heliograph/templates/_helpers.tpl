@@ -115,3 +115,32 @@ annotations:
 {{- printf "ws://%s:7777%s" $host (include "heliograph.path" .) -}}
 {{- end -}}
 {{- end -}}
+
+{{/* Whether nodes pass connections on to each other, which hides clients' addresses; nothing for a Service inside. */}}
+{{- define "heliograph.externalTrafficPolicy" -}}
+{{- with .Values.service -}}
+{{- if ne .type "ClusterIP" -}}
+{{- .externalTrafficPolicy | default (ternary "Local" "Cluster" (eq .type "LoadBalancer")) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Why the relay wouldn't take an event of the canary and of the test, if it wouldn't. */}}
+{{- define "heliograph.refusesProbes" -}}
+{{- $policy := .Values.config.policy | default dict -}}
+{{- $kind := int ((.Values.config.canary | default dict).kind | default 1166) -}}
+{{- $key := .Values.canary.secretKey -}}
+{{- $allowed := list -}}
+{{- range $policy.kinds_allowed }}{{ $allowed = append $allowed (int .) }}{{ end -}}
+{{- $blocked := list -}}
+{{- range $policy.kinds_blocked }}{{ $blocked = append $blocked (int .) }}{{ end -}}
+{{- if $policy.pow_min_bits -}}
+config.policy.pow_min_bits is {{ int $policy.pow_min_bits }} and the canary does no proof of work: set it to 0
+{{- else if and $policy.pubkeys_allowed (not $key.value) (not $key.existingSecret) -}}
+config.policy.pubkeys_allowed is set, and the canary has another key at each start: set canary.secretKey, and allow its public key
+{{- else if and $allowed (not (has $kind $allowed)) -}}
+the canary's kind {{ $kind }} isn't in config.policy.kinds_allowed: add it
+{{- else if has $kind $blocked -}}
+the canary's kind {{ $kind }} is in config.policy.kinds_blocked: remove it, or set config.canary.kind
+{{- end -}}
+{{- end -}}

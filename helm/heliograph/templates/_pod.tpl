@@ -48,7 +48,7 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
-{{/* How it stops; the program ends by itself before Kubernetes ends it. */}}
+{{/* How it stops; the program ends by itself before Kubernetes ends it. Only who is behind a balancer waits for one. */}}
 {{- define "heliograph.shutdownEnv" -}}
 - name: HELIOGRAPH_SHUTDOWN_UNREADY_SECS
   value: {{ int .endpointDelay | quote }}
@@ -59,9 +59,8 @@ imagePullSecrets:
 {{- end -}}
 
 {{/*
-A pod template. Takes root; role; values of the role; command (the subcommand with its arguments); configMap (suffix of its
-name, the role if absent); env, volumes and mounts beside those that all have, as text; ports, a list of names; serviceAccount;
-restartPolicy.
+A pod template. Takes root; role; values of the role; command (the subcommand with its arguments); env, volumes and mounts
+beside those that all have, as text; ports, a list of names; serviceAccount; restartPolicy.
 */}}
 {{- define "heliograph.podTemplate" -}}
 {{- $root := .root -}}
@@ -174,7 +173,7 @@ spec:
     {{- end }}
   volumes:
     - name: config
-      configMap: { name: {{ include "heliograph.fullname" $root }}-{{ .configMap | default .role }} }
+      configMap: { name: {{ include "heliograph.fullname" $root }}-{{ .role }} }
     {{- if $credentials }}
     {{- include "heliograph.credentialsVolume" . | nindent 4 }}
     {{- end }}

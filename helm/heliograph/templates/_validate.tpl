@@ -73,6 +73,15 @@ What can't be, each refused with one sentence that says what to do. Shapes of si
 {{- end -}}
 {{- end -}}
 
+{{/* refuses 31: a way in to a path that isn't a relay. A rewriting Ingress says ImplementationSpecific. */}}
+{{- $paths := ($config.gateway | default dict).paths | default (list "/") -}}
+{{- range $key, $way := dict "ingress" $values.ingress "httpRoute" $values.httpRoute -}}
+{{- $path := trimSuffix "/" $way.path | default "/" -}}
+{{- if and $way.enabled (ne ($way.pathType | default "") "ImplementationSpecific") (not (has $path $paths)) -}}
+{{- fail (printf "%s.path is %q, but the relay answers 404 there: add %q to config.gateway.paths (%s)." $key $way.path $path (join ", " $paths)) -}}
+{{- end -}}
+{{- end -}}
+
 {{/* refuses 12: an edge that closes connections before they are pinged */}}
 {{- $ping := int (($config.gateway | default dict).ping_interval_secs | default 55) -}}
 {{- if and $values.ingress.enabled (le (int $values.ingress.timeoutSeconds) $ping) -}}
@@ -126,28 +135,16 @@ What can't be, each refused with one sentence that says what to do. Shapes of si
 {{- define "heliograph.validateAccess" -}}
 {{- $values := .Values -}}
 {{- $auth := $values.config.auth | default dict -}}
-{{- $policy := $values.config.policy | default dict -}}
 
 {{/* refuses 18: authentication for an address that nobody knows */}}
 {{- if and (or $auth.required_to_write $auth.required_to_read) (not (include "heliograph.urls" . | fromJson).urls) -}}
 {{- fail "config.auth asks clients to authenticate, which they do for the relay's URL, but config.relay.url is empty: set it, as in [wss://relay.example.com]." -}}
 {{- end -}}
 
-{{- if $values.canary.enabled -}}
 {{/* refuses 19: a canary that the relay refuses */}}
-{{- if $policy.pow_min_bits -}}
-{{- fail (printf "canary.enabled is true, but config.policy.pow_min_bits is %d and the canary does no proof of work: switch one of them off." (int $policy.pow_min_bits)) -}}
-{{- end -}}
-{{- $key := $values.canary.secretKey -}}
-{{- if and $policy.pubkeys_allowed (not $key.value) (not $key.existingSecret) -}}
-{{- fail "canary.enabled is true and config.policy.pubkeys_allowed is set, but the canary has another key at each start: set canary.secretKey, and allow its public key." -}}
-{{- end -}}
-{{- $kind := int (($values.config.canary | default dict).kind | default 1166) -}}
-{{- $allowed := list -}}
-{{- range $policy.kinds_allowed }}{{ $allowed = append $allowed (int .) }}{{ end -}}
-{{- if and $allowed (not (has $kind $allowed)) -}}
-{{- fail (printf "canary.enabled is true, but its kind %d isn't in config.policy.kinds_allowed: add it." $kind) -}}
-{{- end -}}
+{{- $why := include "heliograph.refusesProbes" . -}}
+{{- if and $values.canary.enabled $why -}}
+{{- fail (printf "canary.enabled is true, but %s, or set canary.enabled: false." $why) -}}
 {{- end -}}
 {{- end -}}
 
@@ -157,9 +154,11 @@ What can't be, each refused with one sentence that says what to do. Shapes of si
 {{- $values := get .root.Values $name -}}
 
 {{/* refuses 20: killed while it drains */}}
-{{- $needed := add (int $values.endpointDelay) (int $values.drainSeconds) 20 -}}
+{{- $delay := int ($values.endpointDelay | default 0) -}}
+{{- $needed := add $delay (int $values.drainSeconds) 20 -}}
 {{- if lt (int $values.terminationGracePeriodSeconds) (int $needed) -}}
-{{- fail (printf "%s.terminationGracePeriodSeconds is %d, but endpointDelay, drainSeconds and 20 s to flush make %d: raise it, or drain faster." $name (int $values.terminationGracePeriodSeconds) $needed) -}}
+{{- $parts := ternary "endpointDelay, drainSeconds" "drainSeconds" (hasKey $values "endpointDelay") -}}
+{{- fail (printf "%s.terminationGracePeriodSeconds is %d, but %s and 20 s to flush make %d: raise it, or drain faster." $name (int $values.terminationGracePeriodSeconds) $parts $needed) -}}
 {{- end -}}
 
 {{/* refuses 21: a budget that says two things, nothing, or never */}}
@@ -172,12 +171,22 @@ What can't be, each refused with one sentence that says what to do. Shapes of si
 {{- end -}}
 {{- $scale := $values.autoscaling | default dict -}}
 {{- $pods := int (ternary $scale.minReplicas ($values.replicas | default 1) ($scale.enabled | default false)) -}}
-{{- $blocks := or (and $max (has (toString .maxUnavailable) (list "0" "0%"))) (and $min (eq (toString .minAvailable) "100%")) -}}
-{{- if and $min (not (kindIs "string" .minAvailable)) -}}{{- $blocks = ge (int .minAvailable) $pods -}}{{- end -}}
+{{- $blocks := false -}}
+{{- if $max -}}{{- $blocks = le (int (include "heliograph.podsOf" (dict "share" .maxUnavailable "pods" $pods))) 0 -}}{{- end -}}
+{{- if $min -}}{{- $blocks = ge (int (include "heliograph.podsOf" (dict "share" .minAvailable "pods" $pods))) $pods -}}{{- end -}}
 {{- if $blocks -}}
 {{- fail (printf "%s.pdb lets none of %d pods go, so that no node could ever be drained: allow at least one." $name $pods) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Pods that a number or a percentage of a budget means: Kubernetes rounds up. Takes share and pods. */}}
+{{- define "heliograph.podsOf" -}}
+{{- if hasSuffix "%" (toString .share) -}}
+{{- div (add (mul .pods (trimSuffix "%" .share | int)) 99) 100 -}}
+{{- else -}}
+{{- int .share -}}
 {{- end -}}
 {{- end -}}
 

@@ -82,9 +82,14 @@ impl Canary {
         }
         debug_assert_eq!(options.read.len(), metrics.missing.len(), "series of each");
         let publish = Target::parse("canary.publish", publish)?;
-        let read = options.read.iter();
+        let read = options.read.iter().enumerate();
+        // Behind a name with several addresses each reader is at another, and none where probes are
+        // published, as far as there are enough.
         let read: Vec<Target> = read
-            .map(|reader| Ok(Target::parse("canary.read", &reader.url)?.at(reader.address)))
+            .map(|(via, reader)| {
+                let target = Target::parse("canary.read", &reader.url)?;
+                Ok(target.at(reader.address).in_turn(via + 1))
+            })
             .collect::<Result<_, CanaryError>>()?;
         let encrypted = publish.is_encrypted() || read.iter().any(Target::is_encrypted);
         let tls = (encrypted || options.ca.is_some())
@@ -158,5 +163,28 @@ impl Canary {
             connections,
         )
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+
+    #[test]
+    fn readers_of_one_name_begin_at_other_addresses_than_the_publisher_and_than_each_other() {
+        let url = "ws://gateways:7777".to_owned();
+        let options = Options {
+            publish: Some(url.clone()),
+            read: vec![Reader::from(url.clone()), Reader::from(url)],
+            secret_key: None,
+            kind: heliograph_protocol::Kind::new(1166),
+            ca: None,
+        };
+        let metrics = Metrics::register(&mut Registry::default(), options.read.len());
+        let wiring = Canary::new(&options, metrics).unwrap().wiring;
+        let turns: Vec<usize> = wiring.read.iter().map(|target| target.turn).collect();
+        assert_eq!((wiring.publish.turn, turns), (0, vec![1, 2]));
     }
 }

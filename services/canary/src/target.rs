@@ -17,6 +17,8 @@ pub struct Target {
     pub port: u16,
     /// The one address to connect to, if it matters which.
     address: Option<SocketAddr>,
+    /// Which of a name's addresses is tried first, counted from 0 and around.
+    pub turn: usize,
 }
 
 impl Target {
@@ -45,6 +47,7 @@ impl Target {
             port: uri.port_u16().unwrap_or(usual),
             uri,
             address: None,
+            turn: 0,
         })
     }
 
@@ -53,7 +56,13 @@ impl Target {
         Self { address, ..self }
     }
 
-    /// Every address that its name has, or the one that was chosen.
+    /// The same relay, beginning with another of its addresses: who has another turn is at another
+    /// gateway, if the name has an address for each.
+    pub fn in_turn(self, turn: usize) -> Self {
+        Self { turn, ..self }
+    }
+
+    /// Every address that its name has, the first to try first, or the one that was chosen.
     ///
     /// # Errors
     ///
@@ -63,7 +72,7 @@ impl Target {
             return Ok(vec![address]);
         }
         let found = lookup_host((self.host.as_str(), self.port)).await?;
-        Ok(found.collect())
+        Ok(rotated(found.collect(), self.turn))
     }
 
     /// Whether TLS is spoken.
@@ -85,6 +94,19 @@ impl fmt::Display for Target {
             None => Ok(()),
         }
     }
+}
+
+/// Addresses in an order that doesn't depend on the resolver's, but for the family that it prefers,
+/// beginning with this one.
+fn rotated(mut addresses: Vec<SocketAddr>, turn: usize) -> Vec<SocketAddr> {
+    let Some(preferred) = addresses.first().map(SocketAddr::is_ipv4) else {
+        return addresses;
+    };
+    addresses.sort_unstable_by_key(|address| (address.is_ipv4() != preferred, *address));
+    addresses.dedup();
+    let of_family = addresses.partition_point(|address| address.is_ipv4() == preferred);
+    addresses[..of_family].rotate_left(turn % of_family);
+    addresses
 }
 
 #[cfg(test)]
@@ -112,5 +134,30 @@ mod tests {
             let text = error.to_string();
             assert!(text.starts_with("canary.publish: "), "{text}");
         }
+    }
+
+    #[track_caller]
+    fn check_turn(found: &[&str], turn: usize, expected: &[&str]) {
+        let parse = |texts: &[&str]| -> Vec<SocketAddr> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        assert_eq!(rotated(parse(found), turn), parse(expected));
+    }
+
+    #[test]
+    fn readers_with_other_turns_begin_with_other_addresses_whatever_the_resolver_s_order() {
+        let (a, b, c) = ("10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1");
+        check_turn(&[b, c, a], 0, &[a, b, c]);
+        check_turn(&[c, a, b], 1, &[b, c, a]);
+        check_turn(&[a, b, c, a], 5, &[c, a, b]);
+        check_turn(&[a], 7, &[a]);
+        check_turn(&[], 1, &[]);
+    }
+
+    #[test]
+    fn the_family_that_the_resolver_prefers_is_tried_first() {
+        let (old, one, two) = ("10.0.0.1:1", "[fd00::1]:1", "[fd00::2]:1");
+        check_turn(&[one, old, two], 1, &[two, one, old]);
+        check_turn(&[old, two, one], 1, &[old, one, two]);
     }
 }

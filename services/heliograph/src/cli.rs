@@ -66,6 +66,9 @@ pub(crate) enum Command {
         /// Compares the limits that each reader's relay advertises (NIP-11) with this configuration.
         #[arg(long, requires = "once")]
         check_limits: bool,
+        /// Gives relays so many seconds to take changed limits, instead of none.
+        #[arg(long, value_name = "SECONDS", requires = "check_limits")]
+        limits_within: Option<u16>,
     },
     /// Prints a page of the reference, for `cargo xtask reference`.
     #[command(subcommand, hide = true)]

@@ -14,7 +14,7 @@ mod telemetry;
 mod tools;
 mod watch;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use clap::Parser;
 use heliograph_config::{Config, Loaded, LogFormat, environment};
@@ -46,10 +46,12 @@ fn main() -> ExitCode {
             once: true,
             each_address,
             check_limits,
+            limits_within,
         } => {
+            let limits_within = Duration::from_secs(limits_within.unwrap_or(0).into());
             let look = roles::canary::Look {
                 each_address,
-                check_limits,
+                limits_within: check_limits.then_some(limits_within),
             };
             serve(settings, |loaded, _reload| {
                 roles::canary::once(&loaded, look)

@@ -24,6 +24,7 @@ mod live;
 mod live_writes;
 mod metrics;
 mod mirror;
+mod mirror_misled;
 mod moving;
 mod moving_bed;
 mod operate;

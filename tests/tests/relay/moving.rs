@@ -35,6 +35,8 @@ fn recipe(section: &str) -> String {
 fn shell(place: &Place, script: &str, variables: &[(&str, &str)]) {
     let bin = place.at("bin");
     fs::create_dir_all(&bin).unwrap();
+    let config = "relay.url = [\"wss://relay.example.com\"]\n";
+    fs::write(place.at("config.toml"), config).unwrap();
     let heliograph = bin.join("heliograph");
     if !heliograph.exists() {
         std::os::unix::fs::symlink(heliograph_testkit::process::binary(), &heliograph).unwrap();
@@ -44,10 +46,15 @@ fn shell(place: &Place, script: &str, variables: &[(&str, &str)]) {
     all.push(":");
     all.push(search);
     let mut command = Command::new("sh");
+    // The options of the tests are none of the program's.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("HELIOGRAPH_") {
+            command.env_remove(name);
+        }
+    }
     command
         .args(["-euc", script])
         .env("PATH", all)
-        .env("HELIOGRAPH_RELAY_URL", "wss://relay.example.com")
         .envs(variables.iter().copied())
         .current_dir(place.at(""));
     run(&mut command, b"").success();

@@ -106,6 +106,12 @@ fn configure(number: u8, options: &CassandraOptions, directory: &Path, block: &B
     let token = TOKENS[usize::from(number) - 1];
     let fail = options.batch_size_fail_kib;
     let warn = (fail / 8).max(1);
+    // Periodic: what was acknowledged up to a tenth of a second before a kill isn't replayed.
+    let sync = if options.keeps_all {
+        "commitlog_sync: batch"
+    } else {
+        "commitlog_sync: periodic\ncommitlog_sync_period: 1000ms"
+    };
     format!(
         "cluster_name: sandbox
 num_tokens: 1
@@ -123,8 +129,7 @@ commitlog_directory: \"{directory}/commitlog\"
 hints_directory: \"{directory}/hints\"
 saved_caches_directory: \"{directory}/saved_caches\"
 cdc_raw_directory: \"{directory}/cdc_raw\"
-commitlog_sync: periodic
-commitlog_sync_period: 1000ms
+{sync}
 commitlog_segment_size: 16MiB
 auto_snapshot: false
 concurrent_reads: 8
@@ -179,7 +184,7 @@ fn arguments(
     }
     arguments.extend(PROPERTIES.map(|property| format!("-D{property}")));
     // Else no sync of system tables, those of the schema among them.
-    let sync = options.schema_stays;
+    let sync = options.keeps_all;
     arguments.push(format!("-Dcassandra.unsafesystem={}", !sync));
     arguments.push(format!(
         "-Dcassandra.test.flush_local_schema_changes={sync}"

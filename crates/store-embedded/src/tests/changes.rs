@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     fs,
     io::{BufRead, BufReader, Write},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::Arc,
 };
@@ -13,7 +13,7 @@ use heliograph_protocol::{Event, EventId, Timestamp};
 use heliograph_store::conformance::{self, event};
 
 use super::{copy_dir, note, open, options, write};
-use crate::{Changes, EmbeddedReader, EmbeddedStore, Options, VacantSeat};
+use crate::{Changes, EmbeddedReader, EmbeddedStore, FollowError, Options, VacantSeat};
 
 const CHILD: &str = "HELIOGRAPH_TEST_CHANGES";
 
@@ -43,15 +43,20 @@ fn child() {
                 open = changes.map(|changes| (changes, reader));
                 open.is_some().to_string()
             }
-            (["next"], Some((changes, _reader))) => {
-                let changed = changes.next(3).unwrap();
-                let ids = changed.events.iter().map(|event| event.id().to_hex());
-                let ids: Vec<String> = ids.collect();
-                format!("{} {} {}", changed.caught_up, changed.cursor, ids.join(" "))
-            }
+            (["next"], Some((changes, _reader))) => match changes.next(3) {
+                Ok(changed) => {
+                    let ids = changed.events.iter().map(|event| event.id().to_hex());
+                    let ids: Vec<String> = ids.collect();
+                    format!("{} {} {}", changed.caught_up, changed.cursor, ids.join(" "))
+                }
+                Err(error) => error.to_string(),
+            },
+            (["tail"], Some((changes, _reader))) => changes.is_tail_complete().to_string(),
             (["seats"], Some((_changes, reader))) => {
-                let seats = reader.vacant_seats().unwrap();
-                let keys = seats.iter().map(|seat| format!("{:?}", seat.key));
+                let mut seats = reader.vacant_seats();
+                // One at a time: none is left out between two looks.
+                let slices = std::iter::from_fn(|| seats.next(1).unwrap());
+                let keys = slices.flatten().map(|seat| format!("{:?}", seat.key));
                 keys.collect()
             }
             (["in-use"], Some((_changes, reader))) => reader.is_in_use().unwrap().to_string(),
@@ -111,11 +116,21 @@ impl Follower {
 
     fn next(&mut self) -> (bool, String, Vec<EventId>) {
         let said = self.ask("next");
-        let mut words = said.split_whitespace();
-        let caught_up = words.next() == Some("true");
-        let place = words.next().unwrap().to_owned();
-        let id = |hex: &str| EventId::from_hex(hex.as_bytes()).unwrap();
-        (caught_up, place, words.map(id).collect())
+        changed(&said)
+    }
+
+    /// What comes before something that can't be read.
+    fn until_damaged(&mut self) -> Vec<EventId> {
+        let mut all = Vec::new();
+        loop {
+            let said = self.ask("next");
+            if said.contains("damaged data") {
+                return all;
+            }
+            let (caught_up, _place, ids) = changed(&said);
+            assert!(!caught_up, "it was read");
+            all.extend(ids);
+        }
     }
 
     /// Everything that is new, and the place behind it.
@@ -129,6 +144,15 @@ impl Follower {
             }
         }
     }
+}
+
+/// What the child says of what came.
+fn changed(said: &str) -> (bool, String, Vec<EventId>) {
+    let mut words = said.split_whitespace();
+    let caught_up = words.next() == Some("true");
+    let place = words.next().unwrap().to_owned();
+    let id = |hex: &str| EventId::from_hex(hex.as_bytes()).unwrap();
+    (caught_up, place, words.map(id).collect())
 }
 
 impl Drop for Follower {
@@ -308,8 +332,7 @@ fn a_write_that_was_cut_off_the_log_is_no_end() {
     let mut changes = follow(dir.path(), "-");
     changes.drain();
     // Something stands there that is no record, then it is gone and another write comes.
-    let segment = fs::read_dir(dir.path().join("log")).unwrap();
-    let segment = segment.map(|entry| entry.unwrap().path()).max().unwrap();
+    let segment = newest_segment(dir.path());
     let good = fs::read(&segment).unwrap();
     fs::write(&segment, [good.as_slice(), b"no record at all"].concat()).unwrap();
     check_once(&changes.drain().0, &[]);
@@ -318,6 +341,99 @@ fn a_write_that_was_cut_off_the_log_is_no_end() {
     fs::write(&segment, &good).unwrap();
     check_once(&changes.drain().0, &[]);
     drop(store);
+}
+
+/// The segment of the log that is written.
+fn newest_segment(dir: &Path) -> PathBuf {
+    let segments = fs::read_dir(dir.join("log")).unwrap();
+    segments.map(|entry| entry.unwrap().path()).max().unwrap()
+}
+
+#[test]
+fn who_follows_is_told_that_another_store_stands_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ours, copy) = (dir.path().join("ours"), dir.path().join("copy"));
+    let fill = |dir: &Path, events: &[Arc<Event>]| {
+        let store = open(dir);
+        write(&store, events);
+        store.close();
+    };
+    fill(&ours, &notes(1..10));
+    copy_dir(&ours, &copy);
+    fill(&ours, &notes(10..20));
+    fill(&copy, &notes(20..50));
+    let mut changes = follow(&ours, "-");
+    check_once(&changes.drain().0, &notes(1..20));
+    fs::rename(&ours, dir.path().join("aside")).unwrap();
+    fs::rename(&copy, &ours).unwrap();
+    let exchanged = FollowError::Exchanged.to_string();
+    assert_eq!(changes.ask("next"), exchanged);
+    assert_eq!(changes.ask("next"), exchanged, "it was told once only");
+    // And an empty one.
+    fs::remove_dir_all(&ours).unwrap();
+    open(&ours).close();
+    assert_eq!(changes.ask("next"), exchanged);
+}
+
+#[test]
+fn nothing_is_said_of_a_log_whose_database_was_exchanged() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    write(&store, &notes(1..5));
+    store.flush().unwrap();
+    let mut changes = follow(dir.path(), "-");
+    check_once(&changes.drain().0, &notes(1..5));
+    assert_eq!(changes.ask("tail"), "true");
+    store.compact().unwrap();
+    assert_eq!(changes.ask("tail"), "false");
+    check_once(&changes.drain().0, &[]);
+    assert_eq!(changes.ask("tail"), "true");
+}
+
+#[test]
+fn what_was_read_before_something_that_cannot_be_read_comes_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(Options {
+        sync: true,
+        ..options(dir.path())
+    })
+    .unwrap();
+    write(&store, &notes(1..3));
+    store.flush().unwrap();
+    write(&store, &notes(3..5));
+    let mut changes = follow(dir.path(), "-");
+    check_once(&changes.drain().0, &notes(1..5));
+    // These come from the database, ...
+    store.flush().unwrap();
+    write(&store, &notes(5..7));
+    store.flush().unwrap();
+    // ... and these from the log, of which one record is damaged for a while.
+    write(&store, &notes(7..9));
+    let segment = newest_segment(dir.path());
+    let good_bytes = fs::metadata(&segment).unwrap().len();
+    write(&store, &notes(9..10));
+    write(&store, &notes(10..12));
+    let whole = fs::read(&segment).unwrap();
+    let mut damaged = whole.clone();
+    damaged[usize::try_from(good_bytes).unwrap() + 20] ^= 1;
+    fs::write(&segment, &damaged).unwrap();
+    let mut found = changes.until_damaged();
+    fs::write(&segment, &whole).unwrap();
+    found.extend(changes.drain().0);
+    check_once(&found, &notes(5..12));
+    // The same where a part of the segment had been read.
+    write(&store, &notes(12..14));
+    let good_bytes = fs::metadata(&segment).unwrap().len();
+    write(&store, &notes(14..15));
+    write(&store, &notes(15..16));
+    let whole = fs::read(&segment).unwrap();
+    let mut damaged = whole.clone();
+    damaged[usize::try_from(good_bytes).unwrap() + 20] ^= 1;
+    fs::write(&segment, &damaged).unwrap();
+    let mut found = changes.until_damaged();
+    fs::write(&segment, &whole).unwrap();
+    found.extend(changes.drain().0);
+    check_once(&found, &notes(12..16));
 }
 
 #[test]

@@ -278,6 +278,39 @@ fn chart_14_apiserver_takes_the_hooks() {
 }
 
 #[test]
+fn chart_01_apiserver_refuses_another_volume_as_upgrading_says() {
+    let page = fs::read_to_string(directory().join("UPGRADING.md")).expect("the page is there");
+    let (_, row) = page.split_once("**The volume**").expect("its paragraph");
+    let row = row.split("\n- ").next().unwrap_or_default();
+    let row = row.split("\n\n").next().unwrap_or_default();
+    namespace(server(), "volume");
+    helm("volume", &["install"], &[]).expect("one process is installed");
+    let upgrade = |set: &str| helm("volume", &["upgrade", "--reset-values", "--set", set], &[]);
+    let fixed = [
+        "size=30Gi",
+        "storageClass=fast",
+        "accessModes={ReadWriteMany}",
+        "labels.a=b",
+        "annotations.a=b",
+        "existingClaim=events",
+        "enabled=false,persistence.acceptDataLoss=true",
+    ];
+    for set in fixed {
+        let key = set.split(['=', '.']).next().unwrap_or_default();
+        assert!(row.contains(&format!("`{key}`")), "UPGRADING.md: {key}");
+        let error = upgrade(&format!("persistence.{set}")).unwrap_err();
+        assert!(
+            error.contains("Forbidden: updates to statefulset spec"),
+            "{set}: {error}"
+        );
+    }
+    assert!(row.contains("updates to statefulset spec"), "{row}");
+    // The only one that is no part of it.
+    assert!(row.contains("`whenDeleted`"), "{row}");
+    upgrade("persistence.whenDeleted=Delete").expect("it can be changed");
+}
+
+#[test]
 fn chart_12_apiserver_refuses_what_is_misspelt() {
     let server = server();
     namespace(server, "misspelt");

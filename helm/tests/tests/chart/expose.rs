@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{all, ci, cluster, items, name, single, str_of};
+use crate::support::{all, ci, cluster, items, name, notes, single, str_of};
 
 /// Values for an Ingress of a controller.
 fn ingress(controller: &str) -> Value {
@@ -144,6 +144,47 @@ fn chart_11_the_service_says_that_it_speaks_websocket() {
     let manifest = single(&["service.appProtocol="]);
     let service = manifest.named("Service", "relay-heliograph").unwrap();
     assert!(service["spec"]["ports"][0]["appProtocol"].is_null());
+}
+
+#[test]
+fn chart_11_a_load_balancer_keeps_clients_addresses_unless_it_is_told_otherwise() {
+    let policy = |set: &[&str]| {
+        let manifest = cluster(set);
+        let service = manifest.named("Service", "relay-heliograph").unwrap();
+        str_of(&service["spec"]["externalTrafficPolicy"]).to_owned()
+    };
+    let balancer = "service.type=LoadBalancer";
+    let shared = "service.externalTrafficPolicy=Cluster";
+    assert_eq!(policy(&[]), "");
+    assert_eq!(policy(&[shared]), "", "a Service inside has none");
+    assert_eq!(policy(&[balancer]), "Local");
+    assert_eq!(policy(&["service.type=NodePort"]), "Cluster");
+    assert_eq!(policy(&[balancer, shared]), "Cluster");
+    // Who shares addresses shares limits, and is told.
+    let warns =
+        |set: &[&str]| notes(&[], set).contains("! service.externalTrafficPolicy is Cluster");
+    assert!(!warns(&[]));
+    assert!(!warns(&[balancer]));
+    assert!(warns(&[balancer, shared]));
+    assert!(warns(&["service.type=NodePort"]));
+}
+
+#[test]
+fn chart_11_a_way_in_may_have_a_path_that_is_a_relay() {
+    let way = [
+        "ingress.enabled=true",
+        "ingress.hosts={relay.example.com}",
+        "ingress.path=/relay/",
+    ];
+    let paths = "config.gateway.paths={/,/relay}";
+    let manifest = single(&[&way[..], &[paths]].concat());
+    let map = manifest.of_role("ConfigMap", "standalone").next().unwrap();
+    let config: toml::Table = str_of(&map["data"]["heliograph.toml"]).parse().unwrap();
+    let urls = config["relay"]["url"].to_string();
+    assert_eq!(urls, r#"["ws://relay.example.com/relay"]"#);
+    // What is rewritten is the controller's affair.
+    let rewritten = "ingress.pathType=ImplementationSpecific";
+    cluster(&[&way[..], &[rewritten]].concat());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use heliograph_chart::{Manifest, NAMESPACE};
 use serde_json::{Value, json};
 
-use crate::support::{all, ci, cluster, items, str_of};
+use crate::support::{all, ci, cluster, items, minimal, notes, str_of};
 
 /// A pod somewhere.
 #[derive(Clone)]
@@ -156,6 +156,61 @@ fn chart_10_a_role_reaches_only_what_it_needs() {
             };
             check(manifest, &from, &Peer::outside(place), &OTHERS, open);
         }
+    }
+}
+
+/// Ports that are nobody's default, and those that are.
+const UNUSUAL: [u64; 10] = [53, 443, 4222, 4317, 5353, 9042, 9043, 14222, 19042, 29042];
+
+#[test]
+fn chart_10_policies_follow_the_addresses_that_are_configured() {
+    let manifest = cluster(&[
+        "networkPolicy.enabled=true",
+        "networkPolicy.dnsPorts={5353}",
+        "networkPolicy.scylla.ports={29042}",
+        "nats.servers={nats://a:14222,tls://[fd00::1]}",
+        "scylla.nodes={a:9043,[fd00::1]:9043}",
+        "config.traces.endpoint=https://collector.example.com",
+    ]);
+    for (role, open) in [
+        ("gateway", &[443, 4222, 5353, 14222][..]),
+        ("ingest", &[443, 4222, 5353, 9043, 14222, 29042]),
+        ("matcher", &[443, 4222, 5353, 9043, 14222, 29042]),
+        ("migrate", &[5353, 9043, 29042]),
+        ("test", &[5353]),
+    ] {
+        let from = Peer::role(&manifest, role);
+        check(&manifest, &from, &Peer::outside("anywhere"), &UNUSUAL, open);
+    }
+    // What a Service has in front isn't what its pods have.
+    let manifest = cluster(&[
+        "networkPolicy.enabled=true",
+        "networkPolicy.traces.ports={4317}",
+        "networkPolicy.nats.ports={14222}",
+        "config.traces.endpoint=https://collector:443/",
+    ]);
+    let from = Peer::role(&manifest, "gateway");
+    let open = [53, 443, 4222, 4317, 14222];
+    check(
+        &manifest,
+        &from,
+        &Peer::outside("anywhere"),
+        &UNUSUAL,
+        &open,
+    );
+}
+
+#[test]
+fn chart_10_without_policies_the_notes_say_who_reads_the_admin_port() {
+    let minimal = minimal();
+    for files in [&[][..], &[minimal.as_path()]] {
+        let said = notes(files, &[]);
+        assert!(
+            said.contains("! The admin port (7778) answers anybody"),
+            "{said}"
+        );
+        let said = notes(files, &["networkPolicy.enabled=true"]);
+        assert!(!said.contains("admin port"), "{said}");
     }
 }
 

@@ -3,11 +3,11 @@
 
 use std::fs;
 
-use heliograph_chart::root;
+use heliograph_chart::{Manifest, root};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::support::{all, cluster, items, name, str_of};
+use crate::support::{all, cluster, items, minimal, name, notes, single, str_of};
 
 /// The oldest NATS that syncs as it should, major and minor.
 const NATS_MIN: (u32, u32) = (2, 15);
@@ -164,6 +164,24 @@ fn chart_14_a_dry_run_checks_the_tables_and_changes_nothing() {
 }
 
 #[test]
+fn chart_14_what_the_job_refuses_ends_it_before_helm_stops_waiting() {
+    let job = |set: &[&str]| cluster(set).workload("migrate").object["spec"].clone();
+    // A second look at the same tables finds the same.
+    assert_eq!(job(&["migrate.check=true"])["backoffLimit"], 0);
+    let tries = job(&[])["backoffLimit"].as_u64().expect("a number");
+    // Kubernetes waits 10 s before the second try, then twice as long each time.
+    let waits: u64 = (0..tries).map(|again| 10 << again).sum();
+    assert!(waits <= 100, "{tries} tries take {waits} s of waiting");
+    for rendered in all() {
+        for job in rendered.manifest.of_kind("Job") {
+            let limit = job["spec"]["activeDeadlineSeconds"].as_u64();
+            let limit = limit.expect("a deadline");
+            assert!(waits < limit && limit < 300, "{}: {limit}", rendered.name);
+        }
+    }
+}
+
+#[test]
 fn chart_17_the_test_publishes_through_one_gateway_and_reads_through_every_one() {
     let manifest = cluster(&[]);
     let test = manifest.workload("test");
@@ -171,10 +189,7 @@ fn chart_17_the_test_publishes_through_one_gateway_and_reads_through_every_one()
     assert_eq!(hook["helm.sh/hook"], "test");
     let args: Vec<&str> = items(&test.program()["args"]).iter().map(str_of).collect();
     assert_eq!(args[..2], ["canary", "--once"]);
-    let env = |name: &str| {
-        let found = crate::support::variable(test.program(), name);
-        str_of(&found.unwrap_or_else(|| panic!("{name}"))["value"]).to_owned()
-    };
+    let section = canary_section(&manifest, "test");
     let host = |url: &str| {
         url.trim_start_matches("ws://")
             .split(['.', ':'])
@@ -183,10 +198,10 @@ fn chart_17_the_test_publishes_through_one_gateway_and_reads_through_every_one()
             .to_owned()
     };
     let publish = manifest
-        .named("Service", &host(&env("HELIOGRAPH_CANARY_PUBLISH")))
+        .named("Service", &host(str_of(&section["publish"])))
         .expect("a Service");
     let read = manifest
-        .named("Service", &host(&env("HELIOGRAPH_CANARY_READ")))
+        .named("Service", &host(str_of(&section["read"][0])))
         .expect("a Service");
     assert_ne!(name(publish), name(read));
     // Its name has the addresses of all gateways.
@@ -201,5 +216,80 @@ fn chart_17_the_test_publishes_through_one_gateway_and_reads_through_every_one()
     assert!(
         args.contains(&"--each-address") && args.contains(&"--check-limits"),
         "{args:?}"
+    );
+    // Pods take changed limits within two minutes.
+    let patience = args
+        .iter()
+        .find_map(|one| one.strip_prefix("--limits-within="));
+    assert!(patience.unwrap().parse::<u64>().unwrap() >= 120, "{args:?}");
+}
+
+/// `[canary]` in the file of a role, as JSON.
+fn canary_section(manifest: &Manifest, role: &str) -> Value {
+    let map = manifest.of_role("ConfigMap", role).next().expect(role);
+    let text = str_of(&map["data"]["heliograph.toml"]);
+    let config: toml::Table = text.parse().expect("TOML");
+    serde_json::to_value(&config["canary"]).expect("TOML is JSON")
+}
+
+#[test]
+fn chart_17_the_test_has_a_file_of_its_own_with_the_limits_and_the_canary_s_settings() {
+    for manifest in [
+        cluster(&["config.canary.kind=777", "config.gateway.limit_max=77"]),
+        single(&["config.canary.kind=777", "config.gateway.limit_max=77"]),
+    ] {
+        let volumes = items(&manifest.workload("test").spec()["volumes"]);
+        assert_eq!(volumes[0]["configMap"]["name"], "relay-heliograph-test");
+        let map = manifest
+            .named("ConfigMap", "relay-heliograph-test")
+            .expect("its file");
+        // It comes and goes with the test, before its pod.
+        let hook = &map["metadata"]["annotations"];
+        assert_eq!(hook["helm.sh/hook"], "test");
+        assert_eq!(hook["helm.sh/hook-weight"], "-10");
+        assert_eq!(canary_section(&manifest, "test")["kind"], 777);
+        let text = str_of(&map["data"]["heliograph.toml"]);
+        assert!(text.contains("limit_max = 77"), "{text}");
+    }
+}
+
+#[test]
+fn chart_17_there_is_no_test_where_the_relay_would_refuse_its_events() {
+    let key = "0000000000000000000000000000000000000000000000000000000000000001";
+    let keys = format!("config.policy.pubkeys_allowed={{{key}}}");
+    for (set, why) in [
+        (&["config.policy.pow_min_bits=8"][..], "pow_min_bits is 8"),
+        (&[&keys], "pubkeys_allowed is set"),
+        (&["config.policy.kinds_allowed={1}"], "kind 1166 isn't in"),
+        (&["config.policy.kinds_blocked={1166}"], "kind 1166 is in"),
+    ] {
+        let manifest = cluster(set);
+        assert_eq!(manifest.of_role("Pod", "test").count(), 0, "{set:?}");
+        let said = notes(&[&minimal()], set);
+        assert!(said.contains("no test") && said.contains(why), "{said}");
+        assert!(!said.contains("helm test relay"), "{said}");
+    }
+    let with_key = [keys.as_str(), "canary.secretKey.existingSecret=canary"];
+    assert_eq!(cluster(&with_key).of_role("Pod", "test").count(), 1);
+}
+
+#[test]
+fn chart_17_the_canary_reads_through_other_gateways_than_it_publishes_through() {
+    let manifest = cluster(&["canary.enabled=true"]);
+    let section = canary_section(&manifest, "canary");
+    let read = items(&section["read"]);
+    // Two readers of one name are at two of its addresses.
+    assert_eq!(read.len(), 2, "{section}");
+    for url in read {
+        assert!(str_of(url).contains("-gateway-headless."), "{section}");
+    }
+    assert!(
+        !str_of(&section["publish"]).contains("headless"),
+        "{section}"
+    );
+    let section = canary_section(&single(&["canary.enabled=true"]), "canary");
+    assert_eq!(
+        section["read"],
+        serde_json::json!([section["publish"], section["publish"]])
     );
 }

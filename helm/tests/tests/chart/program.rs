@@ -2,8 +2,9 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 use heliograph_chart::{Manifest, Workload};
@@ -93,9 +94,14 @@ impl Container {
 
     /// The program with the container's variables and these arguments.
     fn run(&self, arguments: &[String]) -> Output {
+        let output = self.command(arguments).output();
+        output.expect("the program starts")
+    }
+
+    fn command(&self, arguments: &[String]) -> Command {
         let mut command: Command = process::command();
         command.args(arguments).envs(self.variables.iter().cloned());
-        command.output().expect("the program starts")
+        command
     }
 
     /// `heliograph config …` with the container's files, variables and settings.
@@ -208,21 +214,19 @@ fn chart_15_no_variable_sets_what_the_file_does() {
                     .is_some_and(|keys| keys.get(key).is_some())
             })
         });
-        // The test reads another role's file, and publishes elsewhere.
         twice.map(|(name, _)| name.clone())
     });
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Runs the container of `helm test` of one process against a relay.
-fn helm_test(manifest: &Manifest, relay: &Relay) -> Output {
+/// The container of `helm test` of one process, to be run against a relay.
+fn helm_test(manifest: &Manifest, relay: &Relay) -> Container {
     let mut container = Container::of(manifest, &manifest.workload("test"));
-    for (name, value) in &mut container.variables {
-        if ["HELIOGRAPH_CANARY_PUBLISH", "HELIOGRAPH_CANARY_READ"].contains(&name.as_str()) {
-            *value = relay.url();
-        }
+    let url = relay.url();
+    for key in ["canary.publish", "canary.read"] {
+        container.arguments.push(format!("--set={key}={url}"));
     }
-    container.run(&container.arguments)
+    container
 }
 
 #[test]
@@ -236,7 +240,8 @@ fn chart_17_the_test_passes_on_a_relay_with_these_values_and_fails_on_another() 
     let file = directory.path().join("heliograph.toml");
     fs::write(&file, str_of(&map["data"]["heliograph.toml"])).expect("a file");
     let relay = Relay::configured(&file);
-    let output = helm_test(&manifest, &relay);
+    let test = helm_test(&manifest, &relay);
+    let output = test.run(&test.arguments);
     assert!(
         output.status.success(),
         "{}",
@@ -244,9 +249,39 @@ fn chart_17_the_test_passes_on_a_relay_with_these_values_and_fails_on_another() 
     );
     // What it advertises isn't what this release is configured to.
     let other = single(&["config.gateway.limit_max=78"]);
-    let output = helm_test(&other, &relay);
+    let mut test = helm_test(&other, &relay);
+    test.arguments
+        .retain(|one| !one.starts_with("--limits-within="));
+    let output = test.run(&test.arguments);
     let said = String::from_utf8_lossy(&output.stderr).into_owned()
         + &String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("77") && said.contains("78"), "{said}");
+}
+
+#[test]
+fn chart_17_the_test_waits_until_pods_have_taken_changed_limits() {
+    let file_of = |manifest: &Manifest, role: &str| {
+        let map = manifest.of_role("ConfigMap", role).next().expect(role);
+        str_of(&map["data"]["heliograph.toml"]).to_owned()
+    };
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("heliograph.toml");
+    fs::write(&file, file_of(&single(&[]), "standalone")).expect("a file");
+    let relay = Relay::watching(&file);
+    // After `helm upgrade`, before the file in the pod is the new one.
+    let upgraded = single(&["config.gateway.limit_max=77"]);
+    let test = helm_test(&upgraded, &relay);
+    let mut command = test.command(&test.arguments);
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program starts");
+    let mut said = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let waits = said.find_map(|line| line.ok().filter(|line| line.contains("limits again")));
+    let waits = waits.expect("it looks again");
+    assert!(waits.contains("77 is configured"), "{waits}");
+    let draft = directory.path().join("draft");
+    fs::write(&draft, file_of(&upgraded, "standalone")).expect("a file");
+    fs::rename(draft, file).expect("a file");
+    let rest: Vec<String> = said.map_while(Result::ok).collect();
+    assert!(child.wait().expect("it ends").success(), "{rest:?}");
 }

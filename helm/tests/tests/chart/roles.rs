@@ -328,6 +328,29 @@ fn chart_04_services_lead_to_pods_and_ports_that_are_there() {
     }
 }
 
+/// Fewest pods of a role that is scaled, by default.
+const LEAST: u64 = 2;
+
+/// The pods, of so many, that a number or a percentage means; Kubernetes rounds up.
+fn share(value: &Value, pods: u64) -> Option<u64> {
+    let percent = value.as_str().map(|text| text.trim_end_matches('%'));
+    let percent = percent.map(|text| text.parse::<u64>().expect("a percentage"));
+    percent
+        .map(|percent| (pods * percent).div_ceil(100))
+        .or(value.as_u64())
+}
+
+#[test]
+fn chart_04_a_share_of_the_pods_that_lets_one_go_renders() {
+    for (role, stay) in [("gateway", "66%"), ("matcher", "50%"), ("ingest", "1")] {
+        let max = format!("{role}.pdb.maxUnavailable=null");
+        let min = format!("{role}.pdb.minAvailable={stay}");
+        let manifest = cluster(&[&max, &min]);
+        let budget = manifest.of_role("PodDisruptionBudget", role).next();
+        assert!(!budget.expect(role)["spec"]["minAvailable"].is_null());
+    }
+}
+
 #[test]
 fn chart_04_budgets_choose_their_role_and_leave_pods_evictable() {
     let manifest = cluster(&["canary.enabled=true"]);
@@ -363,9 +386,11 @@ fn chart_04_budgets_choose_their_role_and_leave_pods_evictable() {
                 .iter()
                 .find(|one| one.is_selected(&spec["selector"]["matchLabels"]));
             let pods = chosen.unwrap_or_else(|| panic!("{of}")).object["spec"]["replicas"].as_u64();
-            if let (Some(stay), Some(pods)) = (spec["minAvailable"].as_u64(), pods) {
-                assert!(stay < pods, "{of}: none of {pods} pods may go");
-            }
+            let pods = pods.unwrap_or(LEAST);
+            let stay = share(&spec["minAvailable"], pods);
+            let may_go = share(&spec["maxUnavailable"], pods);
+            let may_go = may_go.or(stay.map(|stay| pods.saturating_sub(stay)));
+            assert!(may_go > Some(0), "{of}: none of {pods} pods may go");
         }
     }
 }

@@ -60,6 +60,24 @@ fn chart_05_gateways_scale_by_connections_and_ingest_by_the_age_of_its_lag() {
 }
 
 #[test]
+fn chart_05_what_can_t_be_measured_is_not_taken_for_zero() {
+    let mut triggers = 0;
+    for rendered in all() {
+        for scaled in rendered.manifest.of_kind("ScaledObject") {
+            for trigger in items(&scaled["spec"]["triggers"]) {
+                if trigger["type"] == "prometheus" {
+                    // KEDA's own default is "true": no answer is 0, and pods go.
+                    let ignores = &trigger["metadata"]["ignoreNullValues"];
+                    assert_eq!(*ignores, "false", "{}: {trigger}", rendered.name);
+                    triggers += 1;
+                }
+            }
+        }
+    }
+    assert!(triggers >= 4, "{triggers} triggers");
+}
+
+#[test]
 fn chart_05_what_scaling_asks_for_is_measured() {
     let known = metrics();
     let mut asked = 0;
@@ -236,6 +254,16 @@ fn chart_06_any_times_that_fit_render_and_all_others_are_refused() {
             least - 1
         );
         refused(&[&minimal()], &short, &sentence);
+    }
+}
+
+#[test]
+fn chart_06_only_who_is_behind_a_balancer_waits_for_it() {
+    let manifest = cluster(&["canary.enabled=true", "matcher.endpointDelay=0"]);
+    for role in ["ingest", "matcher", "canary"] {
+        let program = manifest.workload(role).program();
+        let delay = number(program, "HELIOGRAPH_SHUTDOWN_UNREADY_SECS");
+        assert_eq!(delay, 0, "{role}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use heliograph_chart::root;
+use heliograph_chart::{directory, root, values};
 use serde_json::{Value, json};
 
 use crate::support::{all, chart, name, str_of};
@@ -100,4 +100,71 @@ fn chart_12_the_schemas_refuse_what_is_misspelt() {
         );
     }
     assert!(found[6].is_empty(), "{:?}", found[6]);
+}
+
+#[test]
+fn chart_03_the_schema_knows_every_key_of_the_configuration() {
+    let schema = std::fs::read_to_string(directory().join("values.schema.json")).unwrap();
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    let reference = root().join("docs/reference/config.md");
+    let reference = std::fs::read_to_string(reference).unwrap();
+    // What the chart sets by itself isn't in `config`.
+    let own = [
+        "gateway.listen",
+        "gateway.trusted_proxies",
+        "store.dir",
+        "nats.servers",
+        "nats.username",
+        "nats.password",
+        "nats.token",
+        "nats.credentials",
+        "nats.nkey_seed",
+        "nats.ca",
+        "nats.certificate",
+        "nats.key",
+        "scylla.nodes",
+        "scylla.username",
+        "scylla.password",
+        "scylla.ca",
+        "scylla.certificate",
+        "scylla.key",
+        "matcher.listen",
+        "matcher.advertise",
+        "matcher.ca",
+        "matcher.certificate",
+        "matcher.key",
+        "canary.publish",
+        "canary.read",
+        "canary.secret_key",
+        "canary.ca",
+        "admin.listen",
+        "traces.headers",
+        "traces.ca",
+        "shutdown.unready_secs",
+        "shutdown.drain_secs",
+        "shutdown.grace_secs",
+        "cluster.node",
+    ];
+    let mut known = 0;
+    for line in reference.lines() {
+        let Some(key) = line
+            .strip_prefix("| `")
+            .and_then(|rest| rest.split('`').next())
+        else {
+            continue;
+        };
+        let (section, name) = key.split_once('.').unwrap();
+        let there = values::schema_at(&schema, &["config", section, name]).is_object();
+        assert_eq!(there, !own.contains(&key), "{key}");
+        known += 1;
+    }
+    assert!(known > 100, "{known} keys");
+    let config = values::schema_at(&schema, &["config"])["properties"].as_object();
+    for section in config.unwrap().keys() {
+        let keys = values::schema_at(&schema, &["config", section])["properties"].as_object();
+        for name in keys.unwrap().keys() {
+            let key = format!("| `{section}.{name}` |");
+            assert!(reference.contains(&key), "no such key: {section}.{name}");
+        }
+    }
 }

@@ -7,7 +7,9 @@ use std::{
     thread,
 };
 
-use heliograph_chart::{Chart, Manifest, Workload, ci_files, directory, name_of, root};
+use heliograph_chart::{
+    Chart, Manifest, NAMESPACE, RELEASE, Workload, ci_files, directory, name_of, root,
+};
 use serde_json::Value;
 
 /// A file of values in `ci/`, or an example, and what it gives.
@@ -119,6 +121,26 @@ pub(crate) fn refused(files: &[&Path], set: &[&str], sentence: &str) {
             "{set:?}: no `{sentence}` in:\n{error}"
         ),
     }
+}
+
+/// What an install with these values tells people at its end.
+#[track_caller]
+pub(crate) fn notes(files: &[&Path], set: &[&str]) -> String {
+    let mut helm = chart().helm(&["install", RELEASE, "--namespace", NAMESPACE]);
+    helm.arg("--dry-run=client").arg(directory());
+    for file in files {
+        helm.arg("--values").arg(file);
+    }
+    for set in set {
+        helm.args(["--set", set]);
+    }
+    let output = helm.output().expect("helm starts");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{files:?} {set:?}: {error}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let (_, notes) = text.split_once("\nNOTES:\n").expect("notes");
+    // Lines end where the page does, not the sentence.
+    notes.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// A text in a value, or "".

@@ -23,6 +23,10 @@ pub(crate) struct Import {
     /// Imports what is whole of an archive that is damaged.
     #[arg(long)]
     pub(crate) keep_going: bool,
+    /// Imports the archive of a relay that has other URLs than this configuration. Requests to vanish that
+    /// name only the other relay don't count then.
+    #[arg(long)]
+    pub(crate) other_relay: bool,
     /// Prints the counts as one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
@@ -64,7 +68,7 @@ pub(crate) struct CopyTo {
     /// Goes on with what the relay takes, until it is stopped (SIGTERM).
     #[arg(long)]
     pub(crate) follow: bool,
-    /// As --follow, and ends by itself once the relay has stopped and everything is copied.
+    /// As --follow, and ends by itself once the relay has stopped, for 10 s, and everything is copied.
     #[arg(long)]
     pub(crate) until_stopped: bool,
 }

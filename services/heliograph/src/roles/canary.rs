@@ -12,7 +12,10 @@ use heliograph_config::{Config, Loaded, Secret};
 use heliograph_lifecycle::{Shutdown, Signals, StopPlan, Tasks, stop};
 use heliograph_policy::RelayUrls;
 use heliograph_telemetry::{AdminServer, Health};
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 use crate::{
     process::{
@@ -24,6 +27,9 @@ use crate::{
 
 /// Probes that are published to find out whether a relay works.
 const PROBES: u32 = 3;
+
+/// How often limits are looked at again.
+const LIMITS_AGAIN: Duration = Duration::from_secs(2);
 
 /// How long connections may take to end after these.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
@@ -42,8 +48,8 @@ pub(crate) fn run(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
 pub(crate) struct Look {
     /// Every address of a name is a reader of its own.
     pub(crate) each_address: bool,
-    /// What is advertised has to be what is configured.
-    pub(crate) check_limits: bool,
+    /// What is advertised has to be what is configured, after this time at the latest.
+    pub(crate) limits_within: Option<Duration>,
 }
 
 /// Publishes a few probes, reads each live and again by its id through every reader, and says how
@@ -70,8 +76,8 @@ async fn probe(config: &Config, look: Look) -> anyhow::Result<()> {
     if !report.is_good() {
         problems.push(report.to_string());
     }
-    if look.check_limits {
-        problems.extend(canary.compare(&advertised(config), &connections).await);
+    if let Some(patience) = look.limits_within {
+        problems.extend(compare(&canary, &advertised(config), patience, &connections).await);
     }
     connections.wait(CLOSE_WAIT).await;
     if !problems.is_empty() {
@@ -79,13 +85,39 @@ async fn probe(config: &Config, look: Look) -> anyhow::Result<()> {
     }
     // The exit code says as much.
     drop(writeln!(std::io::stdout(), "{report}"));
-    if look.check_limits {
+    if look.limits_within.is_some() {
         drop(writeln!(
             std::io::stdout(),
             "limits are advertised as configured"
         ));
     }
     Ok(())
+}
+
+/// In which limits the readers' relays differ from `expected`, once they don't or time is up.
+async fn compare(
+    canary: &Canary,
+    expected: &serde_json::Value,
+    patience: Duration,
+    connections: &Tasks,
+) -> Vec<String> {
+    let began = Instant::now();
+    let mut has_told = false;
+    loop {
+        let problems = canary.compare(expected, connections).await;
+        if problems.is_empty() || began.elapsed() >= patience {
+            return problems;
+        }
+        if !has_told {
+            let (seconds, problems) = (patience.as_secs(), problems.join("; "));
+            drop(writeln!(
+                std::io::stderr(),
+                "looking at the limits again for up to {seconds} s: {problems}"
+            ));
+            has_told = true;
+        }
+        sleep(LIMITS_AGAIN).await;
+    }
 }
 
 /// The limits that a gateway with this configuration advertises. Whether only some may write isn't

@@ -27,6 +27,9 @@ const POLL: Duration = Duration::from_millis(100);
 /// How often it is looked whether the relay still runs.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// How long nobody may write to the store before its relay is taken to have stopped: a restart is shorter.
+const STOPPED_AFTER: Duration = Duration::from_secs(10);
+
 /// How often the place is written to the disk, while there is something new.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 
@@ -60,7 +63,11 @@ pub(super) async fn run(
     let mut copying = Copying {
         publisher: publisher.clone(),
         counts: Counts::default(),
-        place: PlaceFile::new(&path, &place.config.cluster.name),
+        place: PlaceFile::new(
+            &path,
+            &place.config.cluster.name,
+            &publisher.commits_id().await?,
+        ),
         progress: Progress::new(None, TEMPLATE),
     };
     let ending = if arguments.until_stopped {
@@ -103,6 +110,43 @@ enum Ending {
     RelayStopped,
 }
 
+/// Whether the relay of the store has stopped for good.
+#[derive(Debug, Default)]
+struct Watch {
+    looked: Option<Instant>,
+    /// Since when nobody was seen to write.
+    free_since: Option<Instant>,
+}
+
+impl Watch {
+    fn has_stopped(&mut self, source: &StoreSource) -> anyhow::Result<bool> {
+        if self.looked.is_some_and(|at| at.elapsed() < LOOK_EVERY) {
+            return Ok(false);
+        }
+        self.looked = Some(Instant::now());
+        if self.is_back(source)? {
+            return Ok(false);
+        }
+        let since = *self.free_since.get_or_insert_with(|| {
+            let secs = STOPPED_AFTER.as_secs();
+            note(&format!(
+                "the relay has stopped: ends in {secs} s unless it comes back"
+            ));
+            Instant::now()
+        });
+        Ok(since.elapsed() >= STOPPED_AFTER)
+    }
+
+    /// Whether somebody writes to the store.
+    fn is_back(&mut self, source: &StoreSource) -> anyhow::Result<bool> {
+        let is_in_use = source.reader.is_in_use()?;
+        if is_in_use && self.free_since.take().is_some() {
+            note("the relay is back");
+        }
+        Ok(is_in_use)
+    }
+}
+
 struct Copying {
     publisher: Publisher,
     counts: Counts,
@@ -123,15 +167,14 @@ impl Copying {
             }
             None => source.begin()?,
         }
-        let (mut caught_up_once, mut looked) = (false, None::<Instant>);
+        let (mut caught_up_once, mut watch) = (false, Watch::default());
         loop {
             // First whether the relay runs: what it took before it stopped is then in what is read.
-            let due = looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY);
-            let stopped = ending == Ending::RelayStopped && due && !source.reader.is_in_use()?;
-            if due {
-                looked = Some(Instant::now());
-            }
+            let stopped = ending == Ending::RelayStopped && watch.has_stopped(source)?;
             let (caught_up, idle) = self.step(source, stopped).await?;
+            if stopped && watch.is_back(source)? {
+                continue;
+            }
             if caught_up {
                 if !std::mem::replace(&mut caught_up_once, true) && ending != Ending::CaughtUp {
                     note("caught up");
@@ -205,16 +248,19 @@ struct PlaceFile {
     path: std::path::PathBuf,
     /// Another cluster has nothing of what this one has.
     cluster: String,
+    /// Nor has the same one after it was emptied.
+    commits: String,
     reached: Option<Cursor>,
     saved: Option<Cursor>,
     saved_at: Option<Instant>,
 }
 
 impl PlaceFile {
-    fn new(path: &Path, cluster: &str) -> Self {
+    fn new(path: &Path, cluster: &str, commits: &str) -> Self {
         Self {
             path: path.to_owned(),
             cluster: cluster.to_owned(),
+            commits: commits.to_owned(),
             reached: None,
             saved: None,
             saved_at: None,
@@ -235,6 +281,13 @@ impl PlaceFile {
                 value["cluster"]
             );
         }
+        if value["commits"] != *self.commits {
+            note(
+                "the cluster was made anew since the last copy, or another program kept the place: all \
+                 is copied anew",
+            );
+            return Ok(None);
+        }
         let cursor: Cursor = serde_json::from_value(value["cursor"].clone()).with_context(wrong)?;
         self.saved = Some(cursor.clone());
         Ok(Some(cursor))
@@ -254,9 +307,39 @@ impl PlaceFile {
         if self.reached.is_none() || self.reached == self.saved {
             return Ok(());
         }
-        let text = json!({"cluster": self.cluster, "cursor": self.reached}).to_string();
+        let text =
+            json!({"cluster": self.cluster, "commits": self.commits, "cursor": self.reached});
+        let text = text.to_string();
         super::output::replace_file(&self.path, text.as_bytes())?;
         self.saved.clone_from(&self.reached);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_counts_only_for_the_cluster_that_has_what_was_copied() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("copy.cursor");
+        let place = |cluster, commits| PlaceFile::new(&path, cluster, commits);
+        let cursor = Cursor::Store("1".to_owned());
+        place("one", "commits-1").reached(cursor.clone()).unwrap();
+        assert_eq!(place("one", "commits-1").read().unwrap(), Some(cursor));
+        assert_eq!(place("one", "commits-2").read().unwrap(), None);
+        let error = place("other", "commits-1").read().unwrap_err();
+        assert!(error.to_string().contains("--cursor"), "{error}");
+    }
+
+    #[test]
+    fn a_place_that_names_no_stream_of_commits_doesnt_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("copy.cursor");
+        let text = json!({"cluster": "one", "cursor": Cursor::Store("1".to_owned())});
+        fs::write(&path, text.to_string()).unwrap();
+        let mut place = PlaceFile::new(&path, "one", "commits-1");
+        assert_eq!(place.read().unwrap(), None);
     }
 }

@@ -46,6 +46,12 @@ impl Publisher {
         })
     }
 
+    /// Which cluster this is: one that was emptied and made anew has another name here.
+    pub(super) async fn commits_id(&self) -> anyhow::Result<String> {
+        let id = self.bus.commits_id().await;
+        id.context("can't learn which stream of commits this is")
+    }
+
     /// Publishes all of these and returns what became of each, in order.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use heliograph_bus_nats::NatsBus;
 use heliograph_control::{Command, ControlStore};
 use heliograph_protocol::{Event, Filter, Timestamp};
 use heliograph_store::{Budget, EventStore as _, Scan as _, ScanRequest};
-use heliograph_store_embedded::{Changes, EmbeddedReader, VacantSeat};
+use heliograph_store_embedded::{Changes, EmbeddedReader, FollowError, VacantSeat};
 use heliograph_store_scylla::{ScyllaScan, ScyllaStore};
 use tokio::{
     task::spawn_blocking,
@@ -25,6 +25,9 @@ use crate::settings;
 /// Events read at once.
 const ROWS: usize = 1_000;
 
+/// Seats looked at in one go: a transaction of some milliseconds.
+const SEATS: usize = 20_000;
+
 /// How long a cluster may fail to answer before whoever reads it gives up.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -39,8 +42,16 @@ pub(super) enum Source {
 /// What comes next.
 pub(super) enum Next {
     Step(Step),
-    /// What should come is no longer kept: to begin anew.
-    Gap,
+    Gap(Gap),
+}
+
+/// Why it doesn't go on where it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gap {
+    /// The stream of commits no longer keeps what comes next.
+    Trimmed,
+    /// This isn't the source that the place is of, or it was exchanged.
+    Elsewhere,
 }
 
 /// Some events.
@@ -53,10 +64,9 @@ pub(super) struct Step {
 }
 
 /// What isn't events.
-#[derive(Default)]
-pub(super) struct Beside {
-    pub(super) seats: Option<Vec<VacantSeat>>,
-    pub(super) control: Option<String>,
+pub(super) enum Beside<'a> {
+    Seats(&'a StoreSource),
+    Control(String),
 }
 
 impl Source {
@@ -76,10 +86,10 @@ impl Source {
         }
     }
 
-    /// Goes on from a place; `false` if that is gone.
-    pub(super) async fn go_on(&mut self, place: &Cursor) -> anyhow::Result<bool> {
+    /// Goes on from a place, or says why it can't.
+    pub(super) async fn go_on(&mut self, place: &Cursor) -> anyhow::Result<Result<(), Gap>> {
         match self {
-            Self::Store(source) => source.go_on(place),
+            Self::Store(source) => Ok(source.go_on(place)?.then_some(()).ok_or(Gap::Elsewhere)),
             Self::Cluster(source) => source.go_on(place).await,
         }
     }
@@ -87,22 +97,20 @@ impl Source {
     /// What comes next; nothing, if there is nothing.
     pub(super) async fn next(&mut self) -> anyhow::Result<Next> {
         match self {
-            Self::Store(source) => Ok(Next::Step(source.next().await?)),
+            Self::Store(source) => match source.next().await {
+                Ok(step) => Ok(Next::Step(step)),
+                Err(error) if error.is::<FollowError>() => Ok(Next::Gap(Gap::Elsewhere)),
+                Err(error) => Err(error),
+            },
             Self::Cluster(source) => source.next().await,
         }
     }
 
     /// What isn't events, as it is now.
-    pub(super) async fn beside(&self) -> anyhow::Result<Beside> {
+    pub(super) async fn beside(&self) -> anyhow::Result<Beside<'_>> {
         match self {
-            Self::Store(source) => Ok(Beside {
-                seats: Some(source.reader.vacant_seats()?),
-                control: None,
-            }),
-            Self::Cluster(source) => Ok(Beside {
-                seats: None,
-                control: Some(source.control().await?),
-            }),
+            Self::Store(source) => Ok(Beside::Seats(source)),
+            Self::Cluster(source) => Ok(Beside::Control(source.control().await?)),
         }
     }
 
@@ -133,14 +141,26 @@ impl StoreSource {
     }
 
     pub(super) fn go_on(&mut self, place: &Cursor) -> anyhow::Result<bool> {
-        let Cursor::Store(place) = place else {
-            return Ok(false);
-        };
-        let place = place.parse().map_err(anyhow::Error::msg)?;
-        self.changes = self.reader.changes(Some(&place))?;
+        self.changes = self.follow_from(place)?;
         Ok(self.changes.is_some())
     }
 
+    /// Whether this is a place in the store as it is now.
+    pub(super) fn holds(&self, place: &Cursor) -> anyhow::Result<bool> {
+        Ok(self.follow_from(place)?.is_some())
+    }
+
+    fn follow_from(&self, place: &Cursor) -> anyhow::Result<Option<Changes>> {
+        let Cursor::Store(place) = place else {
+            return Ok(None);
+        };
+        let place = place.parse().map_err(anyhow::Error::msg)?;
+        Ok(self.reader.changes(Some(&place))?)
+    }
+
+    /// # Errors
+    ///
+    /// [`FollowError::Exchanged`] as it is; whatever else keeps the store from being read.
     pub(super) async fn next(&mut self) -> anyhow::Result<Step> {
         let mut changes = self.changes.take().context("not begun")?;
         let (changes, read) = spawn_blocking(move || {
@@ -150,12 +170,36 @@ impl StoreSource {
         .await
         .context("reading the store panicked")?;
         self.changes = Some(changes);
-        let changed = read.context("can't read the store")?;
+        let changed = match read {
+            Ok(changed) => changed,
+            Err(FollowError::Exchanged) => return Err(FollowError::Exchanged.into()),
+            Err(FollowError::Store(error)) => return Err(error).context("can't read the store"),
+        };
         Ok(Step {
             events: changed.events,
             cursor: Cursor::Store(changed.cursor.to_string()),
             caught_up: changed.caught_up,
         })
+    }
+
+    /// Passes on the vacant seats, in the order of their keys, some at a time.
+    pub(super) async fn seats(
+        &self,
+        mut each: impl FnMut(VacantSeat) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut seats = self.reader.vacant_seats();
+        loop {
+            let read = spawn_blocking(move || {
+                let read = seats.next(SEATS);
+                (seats, read)
+            });
+            let (rest, read) = read.await.context("reading the seats panicked")?;
+            let Some(vacant) = read.context("can't read the store")? else {
+                return Ok(());
+            };
+            vacant.into_iter().try_for_each(&mut each)?;
+            seats = rest;
+        }
     }
 }
 
@@ -203,17 +247,17 @@ impl ClusterSource {
         Ok(())
     }
 
-    async fn go_on(&mut self, place: &Cursor) -> anyhow::Result<bool> {
+    async fn go_on(&mut self, place: &Cursor) -> anyhow::Result<Result<(), Gap>> {
         let Cursor::Commits {
             stream,
             number,
             scan,
         } = place
         else {
-            return Ok(false);
+            return Ok(Err(Gap::Elsewhere));
         };
         if *stream != self.stream {
-            return Ok(false);
+            return Ok(Err(Gap::Elsewhere));
         }
         self.number = CommitNumber(*number);
         if let Some(scanned) = scan {
@@ -221,8 +265,8 @@ impl ClusterSource {
         }
         // Whether it is still kept.
         match self.bus.history(self.number).await {
-            Ok(_kept) => Ok(true),
-            Err(BusError::Closed) => Ok(false),
+            Ok(_kept) => Ok(Ok(())),
+            Err(BusError::Closed) => Ok(Err(Gap::Trimmed)),
             Err(error) => Err(error.into()),
         }
     }
@@ -259,14 +303,21 @@ impl ClusterSource {
     }
 
     async fn try_next(&mut self) -> anyhow::Result<Next> {
-        let mut events = Vec::new();
         let target = self.bus.newest().await?;
         // Commits first: they are kept for minutes only, and reading the database takes longer.
-        match self.commits(&mut events).await {
-            Ok(()) => {}
-            Err(BusError::Closed) => return Ok(Next::Gap),
-            Err(error) => return Err(error.into()),
+        let read = self.commits().await;
+        // Behind what was read: if it is the same stream now, it was then.
+        if self.bus.commits_id().await? != self.stream {
+            return Ok(Next::Gap(Gap::Elsewhere));
         }
+        let mut events = match read {
+            Ok((events, number)) => {
+                self.number = number;
+                events
+            }
+            Err(BusError::Closed) => return Ok(Next::Gap(Gap::Trimmed)),
+            Err(error) => return Err(error.into()),
+        };
         if let Some((scan, scanned)) = &mut self.scan {
             match scan.next(ROWS).await {
                 Ok(page) => {
@@ -299,16 +350,18 @@ impl ClusterSource {
         }))
     }
 
-    async fn commits(&mut self, events: &mut Vec<Arc<Event>>) -> Result<(), BusError> {
+    /// What was committed next, and the number of the last of it.
+    async fn commits(&self) -> Result<(Vec<Arc<Event>>, CommitNumber), BusError> {
+        let (mut events, mut last) = (Vec::new(), self.number);
         for (number, changes) in self.bus.history(self.number).await? {
-            self.number = number;
+            last = number;
             events.extend(changes.into_iter().map(|change| match change {
                 Committed::Winner(event) | Committed::Again(event) | Committed::Seat(event) => {
                     event
                 }
             }));
         }
-        Ok(())
+        Ok((events, last))
     }
 
     fn cursor(&self) -> Cursor {

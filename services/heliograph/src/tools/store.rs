@@ -29,6 +29,14 @@ impl Place {
         })
     }
 
+    /// The URLs of the relay: of this process, or of the cluster.
+    pub(crate) fn urls(&self, of_cluster: bool) -> anyhow::Result<RelayUrls> {
+        match of_cluster {
+            true => settings::cluster::relay_urls(&self.config),
+            false => Ok(self.relay_urls.clone()),
+        }
+    }
+
     /// Opens the store for reading, also beside a running relay.
     pub(crate) fn read(&self) -> anyhow::Result<EmbeddedReader> {
         EmbeddedReader::open(&self.dir, self.relay_urls.clone())

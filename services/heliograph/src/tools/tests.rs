@@ -1,6 +1,7 @@
 //! The tools on a data directory, without a process around them.
 
 mod archives;
+mod restores;
 
 use std::{fs, path::Path};
 

@@ -24,8 +24,8 @@ const SOCKETS: usize = 5_000;
 
 /// What the gateway is given: time for load balancers to notice, for closing, and in all.
 const UNREADY: Duration = Duration::from_secs(2);
-const DRAIN: Duration = Duration::from_secs(10);
-const GRACE: Duration = Duration::from_secs(32);
+const DRAIN: Duration = Duration::from_secs(20);
+const GRACE: Duration = Duration::from_secs(42);
 
 /// How soon it says that it isn't ready.
 const UNREADY_WITHIN: Duration = Duration::from_secs(1);

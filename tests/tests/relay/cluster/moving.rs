@@ -148,6 +148,14 @@ fn one_process_moves_to_a_cluster_while_everybody_writes() {
     let copying = moving.expect("it was started");
     relay.terminate();
     assert!(relay.exit().success(), "{}", relay.log());
+    // A restart isn't the end.
+    wait_until_said(&copying, "the relay has stopped");
+    let mut relay = Relay::on(&data, &small);
+    let late = probe().note(crate::support::now(), "since the relay is back");
+    relay.client().accept(&late);
+    wait_until_said(&copying, "the relay is back");
+    relay.terminate();
+    assert!(relay.exit().success(), "{}", relay.log());
     let status = copying.wait_for_end(PATIENCE).unwrap();
     assert!(status.success(), "{}", copying.output());
     let found = contents(&bed, &place, "cluster");
@@ -155,6 +163,27 @@ fn one_process_moves_to_a_cluster_while_everybody_writes() {
     check_same(&by_authors(&found, &moved), &exported(&data));
     let expected = outcome(&at_gateways, &place.at("gateways"));
     check_same(&by_authors(&found, &keys[2..]), &expected);
+    check_anew(&data, &settings, &place.at("anew"));
+}
+
+/// Copied is what the stream of commits has that was copied into: another has nothing of it.
+#[track_caller]
+fn check_anew(data: &Path, settings: &[String], log: &Path) {
+    let file = data.join("copy.cursor");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let mut place: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let copy = || {
+        let copying = start(log, data, settings, &["copy"]);
+        let status = copying.wait_for_end(PATIENCE).unwrap();
+        assert!(status.success(), "{}", copying.output());
+        copying.output()
+    };
+    let said = copy();
+    assert!(!said.contains("copied anew"), "{said}");
+    place["commits"] = json!("of a cluster that is gone");
+    std::fs::write(&file, place.to_string()).unwrap();
+    let said = copy();
+    assert!(said.contains("copied anew"), "{said}");
 }
 
 /// Who publishes what is looked for.

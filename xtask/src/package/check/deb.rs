@@ -14,6 +14,7 @@ use super::{
     super::{Parts, deb, put, release, tools, version},
     Products,
     room::{self, Room},
+    scripts,
 };
 use crate::shell;
 
@@ -53,7 +54,7 @@ pub(super) struct System {
 }
 
 impl System {
-    fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         ensure!(
             rustix::process::geteuid().is_root(),
             "dpkg installs for root only: run it as root, or in a container"
@@ -91,17 +92,30 @@ impl System {
 
     /// Scripts of the package run on this machine's programs, and know the root by `DPKG_ROOT`.
     fn dpkg(&self, action: &str, what: &Path) -> Result<()> {
-        let mut dpkg = shell::command("dpkg");
-        dpkg.arg(format!("--root={}", self.root.path().display()));
-        dpkg.args([
-            "--force-script-chrootless",
-            "--force-depends",
-            "--force-confold",
-        ]);
-        shell::run(dpkg.args(["--log=/dev/null", action]).arg(what))
+        shell::run(
+            self.command(action)
+                .arg("--force-script-chrootless")
+                .arg(what),
+        )
     }
 
-    fn user(&self) -> Result<(u32, u32)> {
+    /// Scripts of the package run on the root's own programs, and know of no other system.
+    pub(super) fn dpkg_inside(&self, action: &str, what: &Path) -> Result<()> {
+        let mut dpkg = self.command(action);
+        // Also where root's own has no sbin.
+        dpkg.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        shell::run(dpkg.arg(what))
+    }
+
+    fn command(&self, action: &str) -> Command {
+        let mut dpkg = shell::command("dpkg");
+        dpkg.arg(format!("--root={}", self.root.path().display()));
+        dpkg.args(["--force-depends", "--force-confold"]);
+        dpkg.args(["--log=/dev/null", action]);
+        dpkg
+    }
+
+    pub(super) fn user(&self) -> Result<(u32, u32)> {
         let users = fs::read_to_string(self.path("etc/passwd"))?;
         let user = users
             .lines()
@@ -173,7 +187,7 @@ pub(super) fn life(products: &Products) -> Result<()> {
         "the data has mode {:o}",
         data.mode()
     );
-    let wants = system.path("etc/systemd/system/multi-user.target.wants/heliograph.service");
+    let wants = system.path(scripts::WANTS).join("heliograph.service");
     ensure!(
         fs::symlink_metadata(&wants).is_ok(),
         "the unit isn't enabled"
@@ -192,6 +206,8 @@ pub(super) fn life(products: &Products) -> Result<()> {
     let event = system.path(DATA).join("event");
     put(&event, b"kept")?;
     put(&system.path(CONFIG), b"# ours\n")?;
+    let role = wants.with_file_name("heliograph@gateway.service");
+    std::os::unix::fs::symlink("/usr/lib/systemd/system/heliograph@.service", &role)?;
     system.dpkg("--install", &package.path())?;
     let config = fs::read_to_string(system.path(CONFIG))?;
     ensure!(config == "# ours\n", "the upgrade has written {config}");
@@ -211,10 +227,13 @@ pub(super) fn life(products: &Products) -> Result<()> {
         "a purge leaves the configuration"
     );
     ensure!(event.exists(), "a purge takes the data");
-    ensure!(
-        fs::symlink_metadata(&wants).is_err(),
-        "a purge leaves the unit enabled"
-    );
+    for unit in [wants, role] {
+        ensure!(
+            fs::symlink_metadata(&unit).is_err(),
+            "a purge leaves {} enabled",
+            unit.display()
+        );
+    }
     without_systemd(package)
 }
 
@@ -223,7 +242,7 @@ fn without_systemd(package: &Package) -> Result<()> {
     let system = System::new()?;
     let programs = room::scratch()?;
     for name in [
-        "sh", "grep", "sed", "mkdir", "chown", "chmod", "rmdir", "useradd",
+        "sh", "grep", "sed", "mkdir", "chown", "chmod", "rm", "rmdir", "useradd",
     ] {
         let found =
             ["/usr/bin", "/usr/sbin", "/bin", "/sbin"].map(|place| Path::new(place).join(name));

@@ -7,6 +7,7 @@ mod image;
 mod reproducible;
 mod room;
 mod sbom;
+mod scripts;
 mod systemd;
 
 use std::{
@@ -54,7 +55,7 @@ impl Products {
     }
 }
 
-const CHECKS: [Check; 11] = [
+const CHECKS: [Check; 13] = [
     ("static: the program serves from an empty root", serves),
     (
         "static: no path of this machine is in the program",
@@ -72,8 +73,16 @@ const CHECKS: [Check; 11] = [
         deb::life,
     ),
     (
+        "deb: where systemd runs, it is started, restarted, and stopped with all roles",
+        scripts::running,
+    ),
+    (
         "systemd: units are right, hardened, and fit the program",
         systemd::units,
+    ),
+    (
+        "systemd: the steps by hand bring what the package brings",
+        systemd::by_hand,
     ),
     (
         "sbom: it names what a build compiles, with version and licence",
@@ -84,7 +93,7 @@ const CHECKS: [Check; 11] = [
         reproducible::twice,
     ),
     (
-        "docs: commands of the pages are those that are run",
+        "docs: commands of the pages are run, or listed as not run",
         docs::commands,
     ),
 ];

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     contents::{self, Contents},
-    directory::{seats_name, segment_name},
+    directory::{hold, seats_name, segment_name},
     manifest::hex,
 };
 
@@ -33,6 +33,8 @@ pub(crate) struct Backup {
     pub(crate) seats: SeatMap,
     /// What is wrong, and what is lost by that.
     pub(crate) damage: Vec<String>,
+    /// Nothing of it is removed as long as this is there.
+    pub(crate) held: Option<File>,
 }
 
 /// Versions that aren't there and keep older ones away all the same, by address.
@@ -51,6 +53,11 @@ impl SeatMap {
 
     pub(crate) fn add_all(&mut self, other: Self) {
         other.0.into_values().for_each(|seat| self.add(seat));
+    }
+
+    /// All of them.
+    pub(crate) fn to_vec(&self) -> Vec<VacantSeat> {
+        self.0.values().copied().collect()
     }
 
     /// Whether a better version of its address was there.
@@ -95,12 +102,14 @@ impl Backup {
     ///
     /// It is none. What is damaged is no error yet.
     pub(crate) fn read(dir: &Path, now: Timestamp) -> anyhow::Result<Self> {
+        let held = hold(dir)?;
         let parsed = contents::read(dir)?;
         let mut backup = Self {
             contents: parsed.contents,
             files: Vec::new(),
             seats: SeatMap::default(),
             damage: parsed.damage,
+            held,
         };
         if backup.contents.origin.is_none() && backup.damage.is_empty() {
             bail!("{} is no archive: its manifest is empty", dir.display());
@@ -110,8 +119,9 @@ impl Backup {
                               interrupted, so events are missing";
             backup.damage.push(unfinished.to_owned());
         }
-        backup.read_segments(dir, now);
+        // First: the next ones but one take their place, also where this is a copy that is being made.
         backup.read_seats(dir);
+        backup.read_segments(dir, now);
         Ok(backup)
     }
 

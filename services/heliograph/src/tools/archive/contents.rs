@@ -20,8 +20,16 @@ pub(crate) struct Contents {
     /// Segments that count, in order.
     pub(crate) segments: Vec<Segment>,
     pub(crate) seats: Option<Seats>,
+    /// Those that counted before: somebody may be reading or copying them.
+    pub(crate) seats_before: Option<Seats>,
+    /// The URLs of the relay, none if they were never noted.
+    pub(crate) relay_urls: Vec<String>,
     /// Where to go on in the last pass.
     pub(crate) cursor: Option<Cursor>,
+    /// The last place in any pass: what tells this source from another.
+    pub(crate) place: Option<Cursor>,
+    /// The first pass that counts once the last one is complete.
+    counts_from: u64,
     /// When everything was in, in Unix seconds.
     pub(crate) caught_up: Option<u64>,
     /// The last number of a file.
@@ -43,26 +51,36 @@ impl Contents {
     pub(crate) fn add(&mut self, record: &Record) {
         match record {
             Record::Archive { source, .. } => self.origin = Some(*source),
-            Record::Pass { pass, .. } => {
+            Record::Relay { urls } => self.relay_urls.clone_from(urls),
+            Record::Pass { pass, keeps, .. } => {
                 self.pass = *pass;
                 self.cursor = None;
+                if !keeps {
+                    self.counts_from = *pass;
+                }
             }
             Record::Segment(segment) => {
                 self.last_number = self.last_number.max(segment.number);
-                self.cursor = Some(segment.cursor.clone());
+                self.reached(&segment.cursor);
                 self.segments.push(segment.clone());
             }
             Record::Seats(seats) => {
                 self.last_number = self.last_number.max(seats.number);
-                self.seats = Some(seats.clone());
+                self.seats_before = self.seats.replace(seats.clone());
             }
             Record::CaughtUp { pass, at, cursor } => {
                 self.complete = *pass;
                 self.caught_up = Some(*at);
-                self.cursor = Some(cursor.clone());
-                self.segments.retain(|segment| segment.pass >= *pass);
+                self.reached(cursor);
+                let from = self.counts_from;
+                self.segments.retain(|segment| segment.pass >= from);
             }
         }
+    }
+
+    fn reached(&mut self, place: &Cursor) {
+        self.cursor = Some(place.clone());
+        self.place = Some(place.clone());
     }
 }
 
@@ -104,4 +122,53 @@ pub(crate) fn parse(dir: &Path, bytes: &[u8]) -> Parsed {
         }
     }
     parsed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pass(contents: &mut Contents, keeps: bool) {
+        contents.add(&Record::Pass {
+            pass: contents.pass + 1,
+            at: 0,
+            reason: String::new(),
+            keeps,
+        });
+        contents.add(&Record::Segment(Segment {
+            number: contents.last_number + 1,
+            pass: contents.pass,
+            events: 1,
+            bytes: 1,
+            text_bytes: 1,
+            sha256: String::new(),
+            at: 0,
+            cursor: Cursor::Store(String::new()),
+        }));
+    }
+
+    fn complete(contents: &mut Contents) -> Vec<u64> {
+        contents.add(&Record::CaughtUp {
+            pass: contents.pass,
+            at: 0,
+            cursor: Cursor::Store(String::new()),
+        });
+        contents.segments.iter().map(|s| s.number).collect()
+    }
+
+    #[test]
+    fn only_a_pass_that_keeps_nothing_drops_what_was_before_once_it_is_complete() {
+        let mut contents = Contents::default();
+        pass(&mut contents, false);
+        assert_eq!(complete(&mut contents), [1]);
+        pass(&mut contents, true);
+        assert_eq!(complete(&mut contents), [1, 2]);
+        pass(&mut contents, false);
+        assert_eq!(contents.segments.len(), 3);
+        // Commits were missed in the midst of it.
+        pass(&mut contents, true);
+        assert_eq!(complete(&mut contents), [3, 4]);
+        pass(&mut contents, true);
+        assert_eq!(complete(&mut contents), [3, 4, 5]);
+    }
 }

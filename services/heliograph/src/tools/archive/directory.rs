@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! lock              held by the process that writes
-//! manifest.jsonl    one line for each segment, only ever appended to
+//! manifest.jsonl    one line for each segment, only ever appended to; locked while it is read, so that
+//!                   nothing is removed
 //! 000001.jsonl.zst  a sealed segment: one event a line, never changed
 //! 000002.seats.zst  vacant seats, one a line
 //! *.partial         what is being written, worthless after a crash
@@ -45,6 +46,13 @@ pub(crate) struct Open {
     events: u64,
     text_bytes: u64,
     encoder: zstd::Encoder<'static, Digesting>,
+}
+
+/// A file of vacant seats that is being written.
+pub(crate) struct OpenSeats {
+    open: Open,
+    /// Of the lines.
+    text: Sha256,
 }
 
 /// A file of which the digest is known at its end.
@@ -123,13 +131,23 @@ impl Directory {
         &self.contents
     }
 
-    /// Begins to archive everything anew.
-    pub(crate) fn begin_pass(&mut self, reason: &str) -> anyhow::Result<()> {
+    /// Begins to archive everything anew; once that is complete, what was before is dropped unless this
+    /// keeps it.
+    pub(crate) fn begin_pass(&mut self, reason: &str, keeps: bool) -> anyhow::Result<()> {
         self.append(&Record::Pass {
             pass: self.contents.pass + 1,
             at: Timestamp::now().as_secs(),
             reason: reason.to_owned(),
+            keeps,
         })
+    }
+
+    /// Notes which relay this is of.
+    pub(crate) fn note_relay(&mut self, urls: Vec<String>) -> anyhow::Result<()> {
+        if self.contents.relay_urls == urls {
+            return Ok(());
+        }
+        self.append(&Record::Relay { urls })
     }
 
     /// Begins a segment.
@@ -160,43 +178,38 @@ impl Directory {
         Ok(segment)
     }
 
-    /// Keeps the vacant seats, if they aren't those that are kept.
-    pub(crate) fn keep_seats(&mut self, lines: &[String]) -> anyhow::Result<()> {
-        let mut digest = Sha256::new();
-        for line in lines {
-            digest.update(line.as_bytes());
-            digest.update(b"\n");
-        }
-        let text_sha256 = hex(&digest.finalize());
-        let old = self.contents.seats.clone();
-        let same = |old: &Seats| old.text_sha256 == text_sha256;
-        if old.as_ref().map_or(lines.is_empty(), same) {
-            return Ok(());
-        }
+    /// Begins a file of vacant seats.
+    pub(crate) fn begin_seats(&self) -> anyhow::Result<OpenSeats> {
         let number = self.contents.last_number + 1;
-        let path = self.path.join(seats_name(number));
-        let partial = path.with_extension("zst.partial");
-        let failed = || format!("can't write {}", path.display());
-        let write = || -> io::Result<Sealed> {
-            let mut open = Open::create(partial, number)?;
-            for line in lines {
-                open.line(line.as_bytes())?;
-            }
-            open.finish(&path)
+        let path = self.path.join(format!("{}.partial", seats_name(number)));
+        let open = Open::create(path.clone(), number)
+            .with_context(|| format!("can't write {}", path.display()))?;
+        let text = Sha256::new();
+        Ok(OpenSeats { open, text })
+    }
+
+    /// Keeps these seats, if they aren't those that are kept.
+    pub(crate) fn keep_seats(&mut self, seats: OpenSeats) -> anyhow::Result<()> {
+        let OpenSeats { open, text } = seats;
+        let text_sha256 = hex(&text.finalize());
+        let same = match &self.contents.seats {
+            Some(old) => old.text_sha256 == text_sha256,
+            None => open.events == 0,
         };
-        let sealed = write().with_context(failed)?;
+        if same {
+            return remove(&open.path);
+        }
+        let path = self.path.join(seats_name(open.number));
+        let failed = || format!("can't write {}", path.display());
+        let sealed = open.finish(&path).with_context(failed)?;
         sync_dir(&self.path).with_context(failed)?;
         self.append(&Record::Seats(Seats {
-            number,
+            number: sealed.number,
             seats: sealed.events,
             bytes: sealed.bytes,
             sha256: sealed.sha256,
             text_sha256,
-        }))?;
-        if let Some(old) = old {
-            remove(&self.path.join(seats_name(old.number)))?;
-        }
-        Ok(())
+        }))
     }
 
     /// Notes that everything is in that was acknowledged before `at`, and drops what an earlier pass
@@ -245,8 +258,19 @@ impl Directory {
         Ok(())
     }
 
-    /// Removes what no line of the manifest that counts names.
+    /// Removes what no line of the manifest that counts names, unless somebody reads the archive: then
+    /// another time.
     fn tidy(&self) -> anyhow::Result<()> {
+        if matches!(self.manifest.try_lock(), Err(TryLockError::WouldBlock)) {
+            return Ok(());
+        }
+        let tidied = self.remove_surplus();
+        // Where there are no locks, nobody waits for it.
+        drop(self.manifest.unlock());
+        tidied
+    }
+
+    fn remove_surplus(&self) -> anyhow::Result<()> {
         for entry in fs::read_dir(&self.path)? {
             let name = entry?.file_name();
             let Some(name) = name.to_str() else { continue };
@@ -263,13 +287,20 @@ impl Directory {
             return !self.contents.segments.iter().any(|s| s.number == number);
         }
         if let Some(number) = number(".seats.zst") {
-            return self
-                .contents
-                .seats
-                .as_ref()
-                .is_none_or(|s| s.number != number);
+            let kept = [&self.contents.seats, &self.contents.seats_before];
+            return !kept.into_iter().flatten().any(|s| s.number == number);
         }
         name.ends_with(".partial")
+    }
+}
+
+impl OpenSeats {
+    /// Adds a seat as a line.
+    pub(crate) fn write(&mut self, line: &str) -> anyhow::Result<()> {
+        self.text.update(line);
+        self.text.update("\n");
+        let written = self.open.line(line.as_bytes());
+        written.context("can't write the vacant seats")
     }
 }
 
@@ -378,6 +409,19 @@ fn lock(dir: &Path) -> anyhow::Result<File> {
             Err(error).with_context(|| format!("can't lock {}", path.display()))
         }
     }
+}
+
+/// Keeps the writer of an archive from removing anything as long as this is held; `None` where files
+/// can't be locked.
+///
+/// # Errors
+///
+/// It is no archive.
+pub(crate) fn hold(dir: &Path) -> anyhow::Result<Option<File>> {
+    // The manifest: whoever may only read the archive can lock it as well.
+    let file = File::open(dir.join(MANIFEST))
+        .with_context(|| format!("{} is no archive: can't read its {MANIFEST}", dir.display()))?;
+    Ok(file.lock_shared().is_ok().then_some(file))
 }
 
 /// Makes a directory whose name is on the disk.

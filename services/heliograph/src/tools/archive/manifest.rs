@@ -24,8 +24,13 @@ pub(crate) enum Record {
         /// What is archived.
         source: Origin,
     },
+    /// Which relay this is of, from here on.
+    Relay {
+        /// Its URLs: requests to vanish that name one of them are in force.
+        urls: Vec<String>,
+    },
     /// From here on everything is archived anew, and once that is complete, what was before doesn't
-    /// count any more.
+    /// count any more unless it is kept.
     Pass {
         /// Its number, from 1.
         pass: u64,
@@ -33,10 +38,14 @@ pub(crate) enum Record {
         at: u64,
         /// Why.
         reason: String,
+        /// Whether what was before counts all the same.
+        #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+        keeps: bool,
     },
     /// A segment was sealed.
     Segment(Segment),
-    /// The seats that nobody holds; those of the line before don't count any more.
+    /// The seats that nobody holds; those of the line before don't count any more, but their file stays
+    /// for whoever reads it.
     Seats(Seats),
     /// Everything that was acknowledged before this moment is in the segments above.
     CaughtUp {

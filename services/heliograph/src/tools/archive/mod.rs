@@ -13,24 +13,25 @@ mod manifest;
 
 use std::{io::Write, time::Duration};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use heliograph_lifecycle::Signals;
 use heliograph_protocol::Timestamp;
 use tokio::time::{Instant, sleep};
 
-pub(super) use self::{
-    backup::{Backup, SeatMap, seat_line},
-    contents::MANIFEST,
-    manifest::{Cursor, Scanned},
-};
 use self::{
+    backup::seat_line,
     directory::{Directory, Open},
     manifest::Origin,
+};
+pub(super) use self::{
+    backup::{Backup, SeatMap},
+    contents::MANIFEST,
+    manifest::{Cursor, Scanned},
 };
 use super::{
     output::{note, table},
     progress::Progress,
-    source::{Next, Source, Step},
+    source::{Beside, Gap, Next, Source, Step},
     store::Place,
 };
 use crate::cli::Archive;
@@ -63,10 +64,16 @@ pub(super) async fn run(
         place.refuse_inside(&arguments.to)?;
         Origin::Store
     };
+    let relay_urls: Vec<String> = place
+        .urls(arguments.cluster)?
+        .iter()
+        .map(str::to_owned)
+        .collect();
     let mut source = Source::open(arguments.cluster, place).await?;
     let directory = Directory::open(&arguments.to, origin)?;
     let mut run = Run {
         arguments,
+        relay_urls,
         directory,
         open: None,
         cursor: None,
@@ -127,6 +134,7 @@ struct Counts {
 
 struct Run {
     arguments: Archive,
+    relay_urls: Vec<String>,
     directory: Directory,
     /// The segment that is written, and since when.
     open: Option<(Open, Instant)>,
@@ -145,15 +153,16 @@ impl Run {
             false => None,
         };
         self.begin(source).await?;
+        let urls = std::mem::take(&mut self.relay_urls);
+        self.directory.note_relay(urls)?;
         let mut stopping = false;
         loop {
             let asked = Timestamp::now();
             let step = match source.next().await? {
                 Next::Step(step) => step,
-                Next::Gap => {
+                Next::Gap(gap) => {
                     self.seal()?;
-                    self.anew(source, "changes were dropped before they could be read")
-                        .await?;
+                    self.gap(gap, source).await?;
                     continue;
                 }
             };
@@ -199,33 +208,66 @@ impl Run {
     async fn begin(&mut self, source: &mut Source) -> anyhow::Result<()> {
         let contents = self.directory.contents();
         if self.arguments.full {
-            return self.anew(source, "it was asked for").await;
+            return self.anew(source, "it was asked for", false).await;
         }
         if contents.pass == 0 {
-            return self.anew(source, "it is the first").await;
+            return self.anew(source, "it is the first", false).await;
         }
         let cursor = contents.cursor.clone();
-        match &cursor {
-            None => source.begin().await,
-            Some(place) if source.go_on(place).await? => {
+        let gone = match contents.place.clone() {
+            Some(place) => source.go_on(&place).await?.err(),
+            None => None,
+        };
+        match gone {
+            Some(Gap::Elsewhere) => self.gap(Gap::Elsewhere, source).await,
+            // A pass that was begun, of which nothing was sealed.
+            _ if cursor.is_none() => source.begin().await,
+            Some(Gap::Trimmed) => self.gap(Gap::Trimmed, source).await,
+            None => {
                 self.cursor = cursor;
                 Ok(())
-            }
-            Some(_) => {
-                note(
-                    "the place where the last run ended is gone: everything is archived anew, and \
-                     what was archived before is dropped after that",
-                );
-                self.anew(source, "the place where it went on is gone")
-                    .await
             }
         }
     }
 
-    async fn anew(&mut self, source: &mut Source, reason: &str) -> anyhow::Result<()> {
+    /// Begins anew if that is safe.
+    ///
+    /// # Errors
+    ///
+    /// It isn't the source of this archive. What is archived may be all that is left of that: nothing but
+    /// an operator's word drops it.
+    async fn gap(&mut self, gap: Gap, source: &mut Source) -> anyhow::Result<()> {
+        match gap {
+            Gap::Elsewhere => Err(self.elsewhere()),
+            Gap::Trimmed => {
+                note(
+                    "the cluster no longer keeps the commits that come next: everything is archived \
+                     anew, beside what was archived before; --full drops that",
+                );
+                let reason = "commits were dropped before they could be read";
+                self.anew(source, reason, true).await
+            }
+        }
+    }
+
+    fn elsewhere(&self) -> anyhow::Error {
+        let what = match self.arguments.cluster {
+            true => "cluster",
+            false => "store",
+        };
+        anyhow!(
+            "this isn't the {what} of the archive in {}: the place where the archive goes on isn't in it. \
+             It is another one, was made anew, or was brought back from a backup. Nothing was dropped. \
+             If it is the right one, archive into another directory (--to), or add --full, which \
+             archives everything anew and then drops what was archived before",
+            self.arguments.to.display()
+        )
+    }
+
+    async fn anew(&mut self, source: &mut Source, reason: &str, keeps: bool) -> anyhow::Result<()> {
         self.cursor = None;
         self.beside = None;
-        self.directory.begin_pass(reason)?;
+        self.directory.begin_pass(reason, keeps)?;
         source.begin().await
     }
 
@@ -285,13 +327,17 @@ impl Run {
         let Some(cursor) = self.cursor.clone() else {
             return Ok(());
         };
-        let beside = source.beside().await?;
-        if let Some(seats) = &beside.seats {
-            let lines: Vec<String> = seats.iter().map(seat_line).collect();
-            self.directory.keep_seats(&lines)?;
-        }
-        if let Some(control) = &beside.control {
-            self.directory.put("control.txt", control)?;
+        match source.beside().await? {
+            Beside::Seats(store) => {
+                let mut seats = self.directory.begin_seats()?;
+                store.seats(|seat| seats.write(&seat_line(&seat))).await?;
+                // They might be those of a store that took its place meanwhile.
+                if !store.holds(&cursor)? {
+                    return Err(self.elsewhere());
+                }
+                self.directory.keep_seats(seats)?;
+            }
+            Beside::Control(text) => self.directory.put("control.txt", &text)?,
         }
         self.directory.caught_up(asked, cursor)?;
         self.beside = Some(Instant::now());

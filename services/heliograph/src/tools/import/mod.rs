@@ -13,11 +13,12 @@ mod target;
 
 use std::{
     io::Write,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
 };
 
 use anyhow::{Context as _, bail};
+use heliograph_policy::RelayUrls;
 use heliograph_protocol::Timestamp;
 use heliograph_verify::{KEYS_MAX, KeyCache};
 use serde_json::{Map, Value};
@@ -52,6 +53,8 @@ struct Inputs {
     files: Vec<File>,
     /// Of the archives among them.
     seats: SeatMap,
+    /// Whoever writes these archives removes nothing meanwhile.
+    held: Vec<std::fs::File>,
 }
 
 #[derive(Debug)]
@@ -72,9 +75,18 @@ pub(crate) async fn run(
     place: &Place,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let now = Timestamp::now();
+    run_at(arguments, place, out, Timestamp::now()).await
+}
+
+/// The same at this moment.
+pub(super) async fn run_at(
+    arguments: &Import,
+    place: &Place,
+    out: &mut impl Write,
+    now: Timestamp,
+) -> anyhow::Result<()> {
     // First, so that a wrong name doesn't leave an empty store behind.
-    let inputs = look(arguments, now)?;
+    let inputs = look(arguments, &place.urls(arguments.cluster)?, now)?;
     let first = match inputs.files.first() {
         Some(file) => Some(Input::open(&file.path)?),
         None => None,
@@ -94,9 +106,13 @@ pub(crate) async fn run(
         several: inputs.files.len() > 1,
         counts: Counts::default(),
     };
-    let imported = run.import_all(inputs.files, first).await;
+    let mut imported = run.import_all(inputs.files, first).await;
+    if imported.is_ok() {
+        imported = target.take_seats(run.rules.seats.to_vec()).await;
+    }
     let counts = run.counts;
     drop(run);
+    drop(inputs.held);
     target.close().await;
     if arguments.json {
         let rows = counts.rows().into_iter();
@@ -111,7 +127,7 @@ pub(crate) async fn run(
 }
 
 /// Finds what there is to import, and reads archives through.
-fn look(arguments: &Import, now: Timestamp) -> anyhow::Result<Inputs> {
+fn look(arguments: &Import, own: &RelayUrls, now: Timestamp) -> anyhow::Result<Inputs> {
     let mut inputs = Inputs::default();
     for path in &arguments.inputs {
         if !path.is_dir() {
@@ -140,10 +156,14 @@ fn look(arguments: &Import, now: Timestamp) -> anyhow::Result<Inputs> {
                 backup.damage.join("; ")
             );
         }
+        if !arguments.other_relay {
+            refuse_other_relay(path, &backup, own)?;
+        }
         for damage in &backup.damage {
             note(&format!("{}: {damage}", path.display()));
         }
         inputs.seats.add_all(backup.seats);
+        inputs.held.extend(backup.held);
         inputs
             .files
             .extend(backup.files.into_iter().map(|path| File {
@@ -152,6 +172,29 @@ fn look(arguments: &Import, now: Timestamp) -> anyhow::Result<Inputs> {
             }));
     }
     Ok(inputs)
+}
+
+/// Requests to vanish are in force where they name the relay (NIP-62): under another name, who has
+/// vanished would come back.
+fn refuse_other_relay(path: &Path, backup: &Backup, own: &RelayUrls) -> anyhow::Result<()> {
+    let urls = backup.contents.relay_urls.iter();
+    let strange: Vec<&str> = urls
+        .map(String::as_str)
+        .filter(|url| !own.names_us(url))
+        .collect();
+    if strange.is_empty() {
+        return Ok(());
+    }
+    let own: Vec<&str> = own.iter().collect();
+    bail!(
+        "the archive in {} is of the relay at {}, this configuration is of the one at {}: requests to \
+         vanish that name the former wouldn't count, and who has vanished would come back. Name the \
+         relay's configuration with --config, or put that URL into relay.url; --other-relay imports it \
+         all the same. Nothing was imported",
+        path.display(),
+        strange.join(", "),
+        own.join(", ")
+    )
 }
 
 struct Run<'a> {

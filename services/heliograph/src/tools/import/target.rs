@@ -5,7 +5,8 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use heliograph_protocol::{Event, EventId, Outcome};
 use heliograph_store::EventStore as _;
-use heliograph_store_embedded::EmbeddedStore;
+use heliograph_store_embedded::{EmbeddedStore, VacantSeat};
+use tokio::task::spawn_blocking;
 
 use crate::tools::{
     publish::{Published, Publisher},
@@ -44,6 +45,20 @@ impl Target {
             }
             Self::Cluster(publisher) => publisher.publish_all(events).await,
         }
+    }
+
+    /// Takes the seats of versions that are no longer to be had, so that older ones don't come back later
+    /// either. A cluster has no such seats.
+    pub(super) async fn take_seats(&self, seats: Vec<VacantSeat>) -> anyhow::Result<()> {
+        let Self::Store(store) = self else {
+            return Ok(());
+        };
+        let store = store.clone();
+        let taken = spawn_blocking(move || store.take_seats(&seats)).await;
+        taken.context("taking seats panicked")?.context(
+            "everything is imported, but old versions of what was deleted may come back",
+        )?;
+        Ok(())
     }
 
     pub(super) async fn close(self) {

@@ -8,6 +8,7 @@ use heliograph_canary::client::{
 };
 use heliograph_protocol::Timestamp;
 use rustls::ClientConfig;
+use serde_json::Value;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_websockets::Message as Frame;
 
@@ -16,6 +17,9 @@ const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
 /// A connection that was silent for so long is pinged, and given up after as long again.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
+
+/// Characters shown of what a relay says.
+const SHOWN_CHARS_MAX: usize = 300;
 
 /// Time for a frame to leave.
 const SEND_TIMEOUT: Duration = Duration::from_secs(20);
@@ -33,6 +37,9 @@ pub(super) struct Relay {
 pub(super) enum Heard {
     /// A message for whoever uses the connection.
     Said(Message),
+    /// An event for this subscription that can't be read or isn't what its id says: its `created_at`, if
+    /// it has one, and its bytes.
+    Unreadable(String, Option<u64>, usize),
     /// This was refused until the authentication that is under way is accepted.
     Later(Message),
     /// It is accepted: to send again what was refused.
@@ -108,7 +115,13 @@ impl Line {
             let Some(text) = frame.as_text() else {
                 continue;
             };
-            if let Some(heard) = self.hear(Message::parse(text)).await? {
+            let message = Message::parse(text);
+            if message == Message::Other
+                && let Some((sub, at)) = unreadable(text)
+            {
+                return Ok(Heard::Unreadable(sub, at, text.len()));
+            }
+            if let Some(heard) = self.hear(message).await? {
                 return Ok(heard);
             }
         }
@@ -154,6 +167,32 @@ impl Line {
         self.auth.sent(*event.id());
         self.send(format!(r#"["AUTH",{}]"#, event.as_str())).await
     }
+}
+
+/// The subscription and the `created_at` of something that would be an event.
+fn unreadable(text: &str) -> Option<(String, Option<u64>)> {
+    let parts: Vec<Value> = serde_json::from_str(text).ok()?;
+    match parts.as_slice() {
+        [name, Value::String(sub), event, ..] if *name == "EVENT" => {
+            Some((sub.clone(), event["created_at"].as_u64()))
+        }
+        _ => None,
+    }
+}
+
+/// What a relay said as it can be shown: short, and without control characters.
+pub(super) fn shown(text: &str) -> String {
+    let mut shown = String::new();
+    for character in text.chars().take(SHOWN_CHARS_MAX) {
+        match character {
+            '"' | '\'' | '\\' => shown.push(character),
+            other => shown.extend(other.escape_debug()),
+        }
+    }
+    if text.chars().nth(SHOWN_CHARS_MAX).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 /// Pauses before a relay is tried again: longer each time, until something has worked.

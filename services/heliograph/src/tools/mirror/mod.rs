@@ -7,6 +7,7 @@
 //! A page counts once the new relay has answered all of it, so nothing is left out by a crash of
 //! anybody; what was answered before may be sent again.
 
+mod answer;
 mod line;
 mod place;
 mod source;
@@ -20,6 +21,7 @@ use heliograph_canary::client::{Signer, Target as Url, client_config};
 use heliograph_lifecycle::Signals;
 
 use self::{
+    answer::BaseFilter,
     line::Relay,
     place::PlaceFile,
     source::{Ended, Source},
@@ -36,7 +38,7 @@ use crate::cli::Mirror;
 pub(super) async fn run(arguments: Mirror, out: &mut impl Write) -> anyhow::Result<()> {
     let relays = relays(&arguments)?;
     let (to, from) = relays.split_first().context("no relay")?;
-    let filter = source::BaseFilter::new(&arguments.filter).context("--filter")?;
+    let filter = BaseFilter::new(&arguments.filter).context("--filter")?;
     let place = PlaceFile::open(&arguments.cursor, &arguments.to, &filter.text())?;
     let place = Rc::new(RefCell::new(place));
     let (target, publisher) = Target::new(to.clone());

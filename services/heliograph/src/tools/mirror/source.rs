@@ -5,23 +5,19 @@
 
 use std::{cell::RefCell, collections::VecDeque, rc::Rc, time::Duration};
 
+use anyhow::anyhow;
 use heliograph_canary::client::Message;
 use heliograph_protocol::{Event, Timestamp};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    line::{Heard, Line, Pauses, Relay},
+    answer::{ANSWER_MIN, Answer, BaseFilter, Question, Step},
+    line::{Heard, Line, Pauses, Relay, shown},
     place::{Covered, PlaceFile},
     target::{Target, Waiting},
 };
 use crate::tools::output::note;
-
-/// Events asked for at once: most relays give as many.
-const PAGE: u64 = 500;
-
-/// An answer of fewer events wasn't cut: no relay gives less at once.
-const ANSWER_MIN: usize = 20;
 
 /// How far behind the last moment everything is asked for again after an interruption: events come late
 /// and with clocks that differ.
@@ -36,11 +32,10 @@ const SAVE_EVERY: Duration = Duration::from_secs(2);
 /// Kinds in one filter, where a second has more events than an answer: relays limit how many they take.
 const KINDS_AT_ONCE: u16 = 400;
 
-const LIVE: &str = "live";
+/// Live events whose answers nobody has looked at yet: while pages are read there may be any number.
+const LIVE_MAX: usize = 1_024;
 
-/// What is mirrored, without bounds of time.
-#[derive(Debug, Clone)]
-pub(super) struct BaseFilter(Map<String, Value>);
+const LIVE: &str = "live";
 
 /// How a source ended.
 #[derive(Debug)]
@@ -63,12 +58,18 @@ pub(super) struct Source {
     answer_max: usize,
     requests: u64,
     unread: u64,
+    /// Before the next connection; short again once a question was answered.
+    pauses: Pauses,
+    /// Whether the person knows that something was left out.
+    is_doubt_told: bool,
 }
 
 /// Why a session ended early.
 enum Trouble {
     /// The connection, to be made again.
     Lost(String),
+    /// The relay doesn't want to answer this question.
+    Refused(String),
     /// Nothing to go on with.
     Fatal(anyhow::Error),
 }
@@ -76,43 +77,6 @@ enum Trouble {
 impl From<String> for Trouble {
     fn from(why: String) -> Self {
         Self::Lost(why)
-    }
-}
-
-impl BaseFilter {
-    /// Takes a filter that is one.
-    pub(super) fn new(filter: &str) -> anyhow::Result<Self> {
-        let mut filter: Map<String, Value> = serde_json::from_str(filter)?;
-        for bound in ["since", "until", "limit"] {
-            filter.remove(bound);
-        }
-        Ok(Self(filter))
-    }
-
-    pub(super) fn text(&self) -> String {
-        Value::Object(self.0.clone()).to_string()
-    }
-
-    fn with(&self, more: &[(&str, Option<Value>)]) -> Value {
-        let mut filter = self.0.clone();
-        for (key, value) in more {
-            if let Some(value) = value {
-                filter.insert((*key).to_owned(), value.clone());
-            }
-        }
-        Value::Object(filter)
-    }
-
-    /// The kinds that can be asked for one by one.
-    fn kinds(&self) -> Vec<u16> {
-        match self.0.get("kinds").and_then(Value::as_array) {
-            Some(kinds) => kinds
-                .iter()
-                .filter_map(|kind| u16::try_from(kind.as_u64()?).ok())
-                .collect(),
-            // Ephemeral ones aren't stored.
-            None => (0..20_000).chain(30_000..=u16::MAX).collect(),
-        }
     }
 }
 
@@ -136,6 +100,8 @@ impl Source {
             answer_max: ANSWER_MIN,
             requests: 0,
             unread: 0,
+            pauses: Pauses::default(),
+            is_doubt_told: false,
         }
     }
 
@@ -143,11 +109,10 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// The place can't be written.
+    /// The place can't be written, or the relay gives what wasn't asked for.
     pub(super) async fn run(mut self) -> anyhow::Result<Ended> {
-        let mut pauses = Pauses::default();
         loop {
-            let why = match self.session(&mut pauses).await {
+            let why = match self.session().await {
                 Ok(()) => {
                     return Ok(Ended {
                         unread: self.unread,
@@ -155,21 +120,22 @@ impl Source {
                 }
                 Err(Trouble::Fatal(error)) => return Err(error),
                 Err(Trouble::Lost(why)) => why,
+                Err(Trouble::Refused(why)) => format!("the relay closed the subscription: {why}"),
             };
-            let pause = pauses.next();
+            let pause = self.pauses.next();
             let (url, secs) = (self.relay.target.as_str(), pause.as_secs_f32());
+            let why = shown(&why);
             note(&format!("{url}: {why}; again in {secs:.1} s"));
             sleep(pause).await;
         }
     }
 
-    async fn session(&mut self, pauses: &mut Pauses) -> Result<(), Trouble> {
+    async fn session(&mut self) -> Result<(), Trouble> {
         let mut line = Line::connect(&self.relay).await?;
         let began = Timestamp::now().as_secs();
         if !self.once {
             // Before the rest, so that nothing comes in between.
-            let filter = self.live_filter(began);
-            line.send(json!(["REQ", LIVE, filter]).to_string()).await?;
+            self.ask_live(&mut line, began).await?;
         }
         let high = self.covered.high;
         if let Some(high) = high {
@@ -177,7 +143,6 @@ impl Source {
             self.walk(&mut line, None, Some(stop), None).await?;
             self.cover(|covered| covered.high = Some(began))?;
         }
-        pauses.reset();
         if !self.covered.complete {
             let from = self.covered.low;
             self.walk(&mut line, from, None, Some(began)).await?;
@@ -193,9 +158,10 @@ impl Source {
         self.follow(&mut line).await
     }
 
-    fn live_filter(&self, now: u64) -> Value {
-        let since = now.saturating_sub(OVERLAP_SECS);
-        self.filter.with(&[("since", Some(since.into()))])
+    async fn ask_live(&self, line: &mut Line, now: u64) -> Result<(), Trouble> {
+        let filter = self.filter.live(now.saturating_sub(OVERLAP_SECS));
+        line.send(json!(["REQ", LIVE, filter]).to_string()).await?;
+        Ok(())
     }
 
     fn cover(&mut self, change: impl FnOnce(&mut Covered)) -> Result<(), Trouble> {
@@ -214,28 +180,30 @@ impl Source {
         began: Option<u64>,
     ) -> Result<(), Trouble> {
         loop {
-            let filter = self.filter.with(&[
-                ("until", until.map(Into::into)),
-                ("since", stop.map(Into::into)),
-                ("limit", Some(PAGE.into())),
-            ]);
-            let page = self.ask(line, &filter).await?;
-            let count = page.len();
-            let Some(oldest) = page.iter().map(|event| event.created_at().as_secs()).min() else {
-                return Ok(());
+            let question = Question {
+                since: stop,
+                until,
+                kinds: None,
             };
+            let answer = self.ask(line, &question).await?;
+            if answer.count == 0 {
+                return Ok(());
+            }
+            let step = answer.step(until).ok_or_else(|| self.misled())?;
+            let count = answer.count;
             self.answer_max = self.answer_max.max(count);
-            self.publish(line, page).await?;
-            let next = if until == Some(oldest) {
-                if count >= self.answer_max {
-                    self.second(line, oldest).await?;
+            self.publish(answer.events).await?;
+            let next = match step {
+                Step::Back(next) => next,
+                Step::Within(at) => {
+                    if count >= ANSWER_MIN {
+                        self.second(line, at).await?;
+                    }
+                    let Some(before) = at.checked_sub(1) else {
+                        return Ok(());
+                    };
+                    before
                 }
-                let Some(before) = oldest.checked_sub(1) else {
-                    return Ok(());
-                };
-                before
-            } else {
-                oldest
             };
             until = Some(next);
             if let Some(began) = began {
@@ -250,6 +218,14 @@ impl Source {
         }
     }
 
+    fn misled(&self) -> Trouble {
+        let url = self.relay.target.as_str();
+        Trouble::Fatal(anyhow!(
+            "{url} gives events that weren't asked for, none of them within since and until: it can't \
+             be mirrored"
+        ))
+    }
+
     /// Reads a second that may have more events than one answer: some kinds at once, fewer where an
     /// answer may have been cut.
     async fn second(&mut self, line: &mut Line, at: u64) -> Result<(), Trouble> {
@@ -257,26 +233,27 @@ impl Source {
         let chunks = kinds.chunks(usize::from(KINDS_AT_ONCE));
         let mut parts: VecDeque<Vec<u16>> = chunks.map(<[u16]>::to_vec).collect();
         while let Some(part) = parts.pop_front() {
-            let filter = self.filter.with(&[
-                ("since", Some(at.into())),
-                ("until", Some(at.into())),
-                ("kinds", Some(json!(part))),
-                ("limit", Some(PAGE.into())),
-            ]);
-            let page = match self.ask(line, &filter).await {
-                // Too many kinds for this relay, perhaps.
-                Err(Trouble::Lost(why)) if part.len() > 1 && why.starts_with(REFUSED) => Vec::new(),
-                page => {
-                    let page = page?;
-                    if page.len() < self.answer_max {
-                        self.publish(line, page).await?;
-                        continue;
-                    }
-                    page
-                }
+            let question = Question {
+                since: Some(at),
+                until: Some(at),
+                kinds: Some(part.clone()),
             };
-            self.publish(line, page).await?;
-            if part.len() > 1 {
+            let answer = match self.ask(line, &question).await {
+                // Too many kinds for this relay, perhaps.
+                Err(Trouble::Refused(_why)) if part.len() > 1 => None,
+                answer => Some(answer?),
+            };
+            // Whether there is something to be found by asking for fewer kinds.
+            let mut is_of_use = true;
+            if let Some(Answer { events, count, .. }) = answer {
+                is_of_use = !events.is_empty();
+                self.publish(events).await?;
+                let is_whole = part.len() == 1 && is_of_use && count < self.answer_max;
+                if count < ANSWER_MIN || is_whole {
+                    continue;
+                }
+            }
+            if part.len() > 1 && is_of_use {
                 let (left, right) = part.split_at(part.len() / 2);
                 parts.push_front(right.to_vec());
                 parts.push_front(left.to_vec());
@@ -284,54 +261,80 @@ impl Source {
             }
             self.unread += 1;
             let url = self.relay.target.as_str();
-            note(&format!(
-                "{url}: more events of kind {} in the second {at} than it gives at once: the others \
-                 can't be read",
-                part.first().copied().unwrap_or_default()
-            ));
+            let kind = part.first().copied().unwrap_or_default();
+            note(&if is_of_use {
+                format!(
+                    "{url}: more events of kind {kind} in the second {at} than it gives at once: the \
+                     others can't be read"
+                )
+            } else {
+                format!(
+                    "{url}: asked for the kinds from {kind} on in the second {at}, it gives only others: \
+                     these can't be read"
+                )
+            });
         }
         Ok(())
     }
 
     /// Asks a question and takes the whole answer.
-    async fn ask(&mut self, line: &mut Line, filter: &Value) -> Result<Vec<Event>, Trouble> {
+    async fn ask(&mut self, line: &mut Line, question: &Question) -> Result<Answer, Trouble> {
         self.requests += 1;
         let sub = format!("page-{}", self.requests);
-        let question = json!(["REQ", sub, filter]).to_string();
-        line.send(question.clone()).await?;
-        let mut events = Vec::new();
+        let text = json!(["REQ", sub, self.filter.page(question)]).to_string();
+        line.send(text.clone()).await?;
+        let mut answer = Answer::default();
         loop {
             let heard = timeout(ANSWER_TIMEOUT, line.next()).await;
             let heard = heard.map_err(|_elapsed| "no answer in time".to_owned())??;
             match heard {
-                Heard::Said(Message::Event(of, event)) if of == sub => events.push(*event),
+                Heard::Said(Message::Event(of, event)) if of == sub => {
+                    answer.take(*event, &self.filter, question)?;
+                }
+                Heard::Unreadable(of, at, bytes) if of == sub => {
+                    answer.count(at, bytes, question)?;
+                }
                 Heard::Said(Message::Event(of, event)) if of == LIVE => {
                     self.take_live(*event).await?;
                 }
                 Heard::Said(Message::Eose(of)) if of == sub => {
                     line.send(json!(["CLOSE", sub]).to_string()).await?;
-                    return Ok(events);
+                    self.pauses.reset();
+                    self.tell_doubt(&answer);
+                    return Ok(answer);
                 }
-                Heard::Said(Message::Closed(of, why)) if of == sub || of == LIVE => {
-                    return Err(Trouble::Lost(format!("{REFUSED} {why}")));
+                Heard::Said(Message::Closed(of, why)) if of == sub => {
+                    return Err(Trouble::Refused(why));
+                }
+                Heard::Said(Message::Closed(of, why)) if of == LIVE => {
+                    return Err(live_closed(&why));
                 }
                 Heard::Authenticated => {
                     // Both were refused before; a repeated one only begins anew.
-                    events.clear();
+                    answer = Answer::default();
                     if !self.once {
-                        let filter = self.live_filter(Timestamp::now().as_secs());
-                        line.send(json!(["REQ", LIVE, filter]).to_string()).await?;
+                        self.ask_live(line, Timestamp::now().as_secs()).await?;
                     }
-                    line.send(question.clone()).await?;
+                    line.send(text.clone()).await?;
                 }
-                Heard::Said(_) | Heard::Later(_) => {}
+                Heard::Said(_) | Heard::Later(_) | Heard::Unreadable(..) => {}
             }
+        }
+    }
+
+    /// Says once that something was left out.
+    fn tell_doubt(&mut self, answer: &Answer) {
+        if answer.events.len() < answer.count && !std::mem::replace(&mut self.is_doubt_told, true) {
+            let url = self.relay.target.as_str();
+            note(&format!(
+                "{url}: gives events that weren't asked for or can't be read: they are left out"
+            ));
         }
     }
 
     /// Publishes a page and waits until all of it is answered. Live events that come meanwhile wait in
     /// the socket.
-    async fn publish(&mut self, _line: &mut Line, page: Vec<Event>) -> Result<(), Trouble> {
+    async fn publish(&mut self, page: Vec<Event>) -> Result<(), Trouble> {
         let mut waiting = Vec::with_capacity(page.len());
         for event in page {
             waiting.extend(self.target.submit(event).await?);
@@ -343,6 +346,14 @@ impl Source {
     }
 
     async fn take_live(&mut self, event: Event) -> Result<(), Trouble> {
+        if !self.filter.wants(&event) {
+            return Ok(());
+        }
+        if self.live.len() >= LIVE_MAX
+            && let Some(one) = self.live.pop_front()
+        {
+            self.target.settle(one).await?;
+        }
         let waiting = self.target.submit(event).await?;
         self.live.extend(waiting);
         Ok(())
@@ -359,11 +370,10 @@ impl Source {
                     self.take_live(*event).await?;
                 }
                 Ok(Ok(Heard::Said(Message::Closed(of, why)))) if of == LIVE => {
-                    return Err(Trouble::Lost(format!("{REFUSED} {why}")));
+                    return Err(live_closed(&why));
                 }
                 Ok(Ok(Heard::Authenticated)) => {
-                    let filter = self.live_filter(seen);
-                    line.send(json!(["REQ", LIVE, filter]).to_string()).await?;
+                    self.ask_live(line, seen).await?;
                 }
                 Ok(Ok(_)) | Err(_) => {}
                 Ok(Err(why)) => return Err(Trouble::Lost(why)),
@@ -379,5 +389,7 @@ impl Source {
     }
 }
 
-/// How the text of a question that the relay has closed begins.
-const REFUSED: &str = "the relay closed the subscription:";
+/// Without it nothing new would come: to be begun anew.
+fn live_closed(why: &str) -> Trouble {
+    Trouble::Lost(format!("the relay closed the live subscription: {why}"))
+}

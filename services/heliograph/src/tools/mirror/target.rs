@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::line::{Heard, Line, Pauses, Relay};
+use super::line::{Heard, Line, Pauses, Relay, shown};
 use crate::tools::output::note;
 
 /// Events that wait for their OK at once.
@@ -146,7 +146,7 @@ impl Target {
             Verdict::Known => counts.known += 1,
             Verdict::Refused(why) => {
                 counts.refused += 1;
-                note(&format!("{}: refused: {why}", id.to_hex()));
+                note(&format!("{}: refused: {}", id.to_hex(), shown(&why)));
             }
         }
         Ok(())
@@ -191,6 +191,7 @@ impl Publisher {
                 .extend(self.sent.drain().map(|(_id, item)| item));
             let pause = pauses.next();
             let (url, secs) = (self.relay.target.as_str(), pause.as_secs_f32());
+            let why = shown(&why);
             note(&format!("{url}: {why}; again in {secs:.1} s"));
             sleep(pause).await;
         }
@@ -215,6 +216,7 @@ impl Publisher {
                     match heard? {
                         Heard::Authenticated => self.unsent.extend(later.drain(..)),
                         Heard::Later(message) => later.extend(self.take_back(&message)),
+                        Heard::Unreadable(..) => {}
                         Heard::Said(message) => {
                             if self.answer(&message) {
                                 pauses.reset();

@@ -2,22 +2,22 @@
 
 use std::{fs, path::PathBuf};
 
-use heliograph_protocol::{Event, Timestamp};
+use heliograph_protocol::Timestamp;
 use heliograph_testkit::keys::Key;
 use serde_json::Value;
 
-use super::{Bench, lines, notes};
+use super::{super::archive::Backup, Bench, lines, notes};
 
 impl Bench {
     #[track_caller]
-    fn archive(&self, flags: &[&str]) -> String {
+    pub(super) fn archive(&self, flags: &[&str]) -> String {
         let to = self.path("archive");
         self.run(&[&["archive", "--to", &to], flags].concat())
     }
 
     /// What comes of the archive in an empty store.
     #[track_caller]
-    fn restored(&self) -> String {
+    pub(super) fn restored(&self) -> String {
         let data = format!(
             "restored {}",
             fs::read_dir(self.dir.path()).unwrap().count()
@@ -27,7 +27,7 @@ impl Bench {
     }
 
     /// The names of files in the archive that end so, in order.
-    fn files(&self, ending: &str) -> Vec<PathBuf> {
+    pub(super) fn files(&self, ending: &str) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.path("archive")).unwrap();
         let mut files: Vec<PathBuf> = entries
             .map(|entry| entry.unwrap().path())
@@ -37,14 +37,14 @@ impl Bench {
         files
     }
 
-    fn manifest(&self) -> Vec<Value> {
+    pub(super) fn manifest(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.path("archive/manifest.jsonl")).unwrap();
         let line = |line: &str| serde_json::from_str(line).unwrap();
         text.lines().map(line).collect()
     }
 
     /// Tries to import the archive into a store that isn't there.
-    fn refused(&self) -> String {
+    pub(super) fn refused(&self) -> String {
         let (done, _) = self.try_on("refused", &["import", &self.path("archive")]);
         assert!(!PathBuf::from(self.path("refused")).exists());
         format!("{:#}", done.unwrap_err())
@@ -178,7 +178,7 @@ fn what_is_missing_or_was_never_complete_is_refused() {
     assert!(
         bench
             .refused()
-            .contains("manifest.jsonl is damaged in line 3")
+            .contains("manifest.jsonl is damaged in line 4")
     );
 
     fs::remove_file(&manifest).unwrap();
@@ -245,20 +245,120 @@ fn an_archive_has_one_writer_and_one_source() {
 }
 
 #[test]
-fn another_store_under_the_same_archive_is_archived_whole() {
+fn another_store_under_the_same_archive_is_refused_until_full_is_said() {
     let bench = Bench::new();
     let (before, after) = (notes(30), [Key::nth(1).note(5, "other")]);
     bench.import_events(&before);
     bench.archive(&[]);
-    fs::remove_dir_all(bench.path("data")).unwrap();
+    let manifest = bench.manifest();
+    fs::rename(bench.path("data"), bench.path("aside")).unwrap();
+    // A volume that wasn't mounted: the relay begins with an empty store.
     bench.import_events(&after);
-    assert_eq!(count_of(&bench.archive(&[]), "events"), 1);
-    assert_eq!(
-        bench.files(".jsonl.zst").len(),
-        1,
-        "the old pass is dropped"
-    );
+    let to = bench.path("archive");
+    for flags in [&[][..], &["--follow"]] {
+        let (done, _) = bench.try_on("data", &[&["archive", "--to", &to], flags].concat());
+        let told = done.unwrap_err().to_string();
+        for part in [
+            "this isn't the store of the archive in",
+            "Nothing was dropped",
+            "--full",
+        ] {
+            assert!(told.contains(part), "{told}");
+        }
+    }
+    assert_eq!(bench.manifest(), manifest);
+    assert_eq!(bench.restored(), lines(&before));
+    // The right one again.
+    fs::rename(bench.path("data"), bench.path("other")).unwrap();
+    fs::rename(bench.path("aside"), bench.path("data")).unwrap();
+    assert_eq!(count_of(&bench.archive(&[]), "events"), 0);
+    // An operator's word.
+    let out = bench.on("other", &["archive", "--to", &to, "--full"]);
+    assert_eq!(count_of(&out, "events"), 1);
+    assert_eq!(bench.files(".jsonl.zst").len(), 1, "the old pass is there");
     assert_eq!(bench.restored(), lines(&after));
+}
+
+#[test]
+fn a_full_run_that_was_cut_short_drops_nothing_for_another_store() {
+    let bench = Bench::new();
+    let before = notes(30);
+    bench.import_events(&before);
+    bench.archive(&[]);
+    let whole = fs::read_to_string(bench.path("archive/manifest.jsonl")).unwrap();
+    bench.archive(&["--full"]);
+    // As it was once the new pass had begun.
+    let second = fs::read_to_string(bench.path("archive/manifest.jsonl")).unwrap();
+    let pass = second[whole.len()..].split_inclusive('\n').next().unwrap();
+    assert!(pass.contains(r#""record":"pass""#), "{pass}");
+    fs::remove_dir_all(bench.path("archive")).unwrap();
+    bench.archive(&[]);
+    let begun = fs::read_to_string(bench.path("archive/manifest.jsonl")).unwrap() + pass;
+    fs::write(bench.path("archive/manifest.jsonl"), begun).unwrap();
+    fs::rename(bench.path("data"), bench.path("aside")).unwrap();
+    bench.import_events(&[Key::nth(1).note(5, "other")]);
+    let (done, _) = bench.try_on("data", &["archive", "--to", &bench.path("archive")]);
+    assert!(
+        done.unwrap_err()
+            .to_string()
+            .contains("Nothing was dropped")
+    );
+    assert_eq!(bench.restored(), lines(&before));
+    // The same store goes on with it.
+    let out = bench.on("aside", &["archive", "--to", &bench.path("archive")]);
+    assert_eq!(count_of(&out, "events"), 30);
+    assert_eq!(bench.files(".jsonl.zst").len(), 1);
+}
+
+#[test]
+fn nothing_is_removed_while_somebody_reads_the_archive() {
+    let (events, bench) = (notes(30), Bench::new());
+    bench.import_events(&events);
+    bench.archive(&[]);
+    let dir = PathBuf::from(bench.path("archive"));
+    let backup = Backup::read(&dir, Timestamp::now()).unwrap();
+    bench.archive(&["--full"]);
+    assert_eq!(bench.files(".jsonl.zst").len(), 2);
+    assert!(backup.files.iter().all(|file| file.exists()));
+    // Somebody else may read it at the same time, and it is as good as ever.
+    bench.archive(&["--check"]);
+    assert_eq!(bench.restored(), lines(&events));
+    drop(backup);
+    bench.archive(&[]);
+    assert_eq!(bench.files(".jsonl.zst").len(), 1);
+    assert_eq!(bench.restored(), lines(&events));
+}
+
+#[test]
+fn a_copy_of_an_archive_is_good_if_seats_change_while_it_is_made() {
+    let (author, bench) = (Key::nth(0), Bench::new());
+    let delete = |n: u64| {
+        let d = n.to_string();
+        let event = author.sign(10 + n, 30_023, &[&["d", &d]], "");
+        let deletion = author.sign(20 + n, 5, &[&["e", &event.id().to_hex()]], "");
+        for event in [&event, &deletion] {
+            bench.import(&[event.as_str()], &[]);
+        }
+    };
+    delete(0);
+    bench.archive(&[]);
+    delete(1);
+    bench.archive(&[]);
+    let copy = PathBuf::from(bench.path("copy"));
+    fs::create_dir(&copy).unwrap();
+    let manifest = "manifest.jsonl";
+    fs::copy(bench.path("archive/manifest.jsonl"), copy.join(manifest)).unwrap();
+    delete(2);
+    bench.archive(&[]);
+    for file in bench.files(".zst") {
+        fs::copy(&file, copy.join(file.file_name().unwrap())).unwrap();
+    }
+    bench.run(&["archive", "--check", "--to", copy.to_str().unwrap()]);
+    // Not all of them stay.
+    delete(3);
+    bench.archive(&[]);
+    assert_eq!(bench.files(".seats.zst").len(), 2);
+    bench.archive(&["--check"]);
 }
 
 #[test]
@@ -271,63 +371,6 @@ fn a_full_run_forgets_what_was_removed() {
     assert_eq!(bench.restored(), lines(&events), "it was archived before");
     bench.archive(&["--full"]);
     assert_eq!(bench.restored(), lines(&events[..10]));
-}
-
-/// Imports these, one after another, each in the database before the next, with an archive run after
-/// those that `archived` says.
-#[track_caller]
-fn history(bench: &Bench, events: &[&Event], archived: &[usize]) {
-    for (n, event) in events.iter().enumerate() {
-        bench.import(&[event.as_str()], &[]);
-        if archived.contains(&n) {
-            bench.archive(&[]);
-        }
-    }
-}
-
-#[test]
-fn what_was_replaced_by_something_that_is_gone_stays_away() {
-    let author = Key::nth(0);
-    let old = author.sign(10, 30_023, &[&["d", "x"]], "old");
-    let new = author.sign(11, 30_023, &[&["d", "x"]], "new");
-    let deletion = author.sign(12, 5, &[&["e", &new.id().to_hex()]], "");
-    // The archive never saw the version that replaced the one that it has.
-    for archived in [&[0, 2][..], &[0, 1, 2], &[1, 2], &[2]] {
-        let bench = Bench::new();
-        history(&bench, &[&old, &new, &deletion], archived);
-        assert_eq!(bench.run(&["export"]), format!("{}\n", deletion.as_str()));
-        assert_eq!(bench.restored(), bench.run(&["export"]), "{archived:?}");
-    }
-}
-
-#[test]
-fn what_was_replaced_by_something_that_has_expired_stays_away() {
-    let author = Key::nth(0);
-    let end = (Timestamp::now().as_secs() + 2).to_string();
-    let old = author.sign(10, 30_023, &[&["d", "x"]], "old");
-    let new = author.sign(11, 30_023, &[&["d", "x"], &["expiration", &end]], "new");
-    let bench = Bench::new();
-    history(&bench, &[&old, &new], &[0, 1]);
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while !bench.run(&["export"]).is_empty() {
-        assert!(std::time::Instant::now() < deadline, "it never expires");
-    }
-    assert_eq!(bench.restored(), "");
-}
-
-#[test]
-fn protected_and_private_events_come_back_from_an_archive() {
-    let (author, bench) = (Key::nth(0), Bench::new());
-    let to = ["p", &Key::nth(1).hex()];
-    let events = [
-        author.sign(10, 1, &[&["-"]], "protected"),
-        author.sign(11, 4, &[&to], "x?iv=x"),
-        author.sign(12, 1_059, &[&to], "wrapped"),
-    ];
-    let text: Vec<&str> = events.iter().map(Event::as_str).collect();
-    assert_eq!(bench.import(&text, &["--protected"])["stored"], 3);
-    bench.archive(&[]);
-    assert_eq!(bench.restored(), lines(&events));
 }
 
 #[test]
