@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use heliograph_sandbox::process::hide_variables;
 use serde_json::Value;
 
 /// The repository's root directory.
@@ -41,11 +42,7 @@ pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
 /// As [`command`], without the variables that the relay would read as its configuration.
 pub(crate) fn relay(program: &Path) -> Command {
     let mut relay = command(program);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("HELIOGRAPH_") {
-            relay.env_remove(name);
-        }
-    }
+    hide_variables(&mut relay, "HELIOGRAPH_");
     relay
 }
 
@@ -123,6 +120,31 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
         bail!("`{text}` failed: {}", output.status);
     }
     String::from_utf8(output.stdout).with_context(|| format!("output of `{text}`"))
+}
+
+/// Every file that git tracks or would track and that is there, as paths from the root, sorted.
+///
+/// # Errors
+///
+/// This is no git repository.
+pub(crate) fn files() -> Result<Vec<String>> {
+    let arguments = [
+        "ls-files",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+        "-z",
+    ];
+    let listed = read(command("git").args(arguments)).context("which files there are, git says")?;
+    let there = |path: &&str| !path.is_empty() && root().join(path).is_file();
+    let mut files: Vec<String> = listed
+        .split('\0')
+        .filter(there)
+        .map(str::to_owned)
+        .collect();
+    files.sort_unstable();
+    files.dedup();
+    Ok(files)
 }
 
 /// What cargo knows of the workspace's own packages.

@@ -84,13 +84,7 @@ impl Process {
             .stdout(log)
             .stderr(errors)
             .process_group(0);
-        if !launch.hide_variables.is_empty() {
-            for (name, _) in std::env::vars_os() {
-                if name.to_string_lossy().starts_with(launch.hide_variables) {
-                    command.env_remove(name);
-                }
-            }
-        }
+        hide_variables(&mut command, launch.hide_variables);
         command.envs(launch.variables.iter().map(|(name, value)| (name, value)));
         let child = spawn(command).map_err(Error::path("can't start", &launch.program))?;
         Ok(Self {
@@ -244,6 +238,18 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// Keeps variables from a command that is to be started: those that begin with `prefix`, if it isn't empty.
+pub fn hide_variables(command: &mut Command, prefix: &str) {
+    if prefix.is_empty() {
+        return;
+    }
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with(prefix) {
+            command.env_remove(name);
+        }
     }
 }
 

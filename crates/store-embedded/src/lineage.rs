@@ -9,6 +9,7 @@
 use std::{fmt, str::FromStr};
 
 use heed::{RoTxn, RwTxn};
+use heliograph_protocol::decode_hex;
 
 use crate::{
     error::Fault,
@@ -73,15 +74,8 @@ impl FromStr for Cursor {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wrong = "not a place in a store";
         let (mark, seq) = text.split_once(':').ok_or(wrong)?;
-        let mut bytes = [0; 16];
-        if mark.len() != 2 * bytes.len() || !mark.is_ascii() {
-            return Err(wrong);
-        }
-        for (byte, at) in bytes.iter_mut().zip((0..).step_by(2)) {
-            *byte = u8::from_str_radix(&mark[at..at + 2], 16).map_err(|_digit| wrong)?;
-        }
         Ok(Self {
-            mark: Mark(bytes),
+            mark: Mark(decode_hex(mark.as_bytes()).ok_or(wrong)?),
             seq: seq.parse().map_err(|_digit| wrong)?,
         })
     }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use heliograph_telemetry::{
-    AdminError, AdminServer, BuildInfo, ConfigState, Health, ProcessFacts,
+    AdminError, AdminServer, BuildInfo, ConfigState, Health, Pages, ProcessFacts,
     register_process_metrics, registry,
 };
 
@@ -107,4 +107,28 @@ fn a_taken_address_is_named() {
         panic!("{second:?}")
     };
     assert!(error.to_string().contains(&server.addr().to_string()));
+}
+
+#[test]
+fn a_page_answers_in_json_says_what_is_wrong_and_is_named_where_another_was_meant() {
+    let mut pages = Pages::default();
+    pages.add("/echo", |query| {
+        let n = query.get("n").ok_or("n is missing")?;
+        Ok(format!("{{\"n\":{n}}}"))
+    });
+    let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+    let server = AdminServer::start_with(any_port, registry(), Health::new(), pages);
+    let server = server.expect("a free port");
+
+    let answer = ask(server.addr(), "GET /echo?n=7");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(
+        answer.contains("content-type: application/json\r\n"),
+        "{answer}"
+    );
+    assert!(answer.ends_with("\r\n\r\n{\"n\":7}"), "{answer}");
+    let answer = ask(server.addr(), "GET /echo");
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.ends_with("n is missing\n"));
+    let answer = ask(server.addr(), "GET /ecco");
+    assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("/readyz, /echo"));
 }

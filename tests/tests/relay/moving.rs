@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fs, path::Path, process::Command};
 use heliograph_protocol::Event;
 use heliograph_sandbox::{
     databases,
-    process::{Launch, Process},
+    process::{Launch, Process, hide_variables},
 };
 use heliograph_testkit::{
     keys::Key,
@@ -47,11 +47,7 @@ fn shell(place: &Place, script: &str, variables: &[(&str, &str)]) {
     all.push(search);
     let mut command = Command::new("sh");
     // The options of the tests are none of the program's.
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("HELIOGRAPH_") {
-            command.env_remove(name);
-        }
-    }
+    hide_variables(&mut command, "HELIOGRAPH_");
     command
         .args(["-euc", script])
         .env("PATH", all)

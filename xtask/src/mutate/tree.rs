@@ -40,7 +40,7 @@ impl Tree {
         let home = root.join(HOME);
         let tree = Self { home };
         fs::create_dir_all(tree.root())?;
-        let files = listed()?;
+        let files = shell::files()?;
         let before = fs::read_to_string(tree.home.join(LIST)).unwrap_or_default();
         let now: HashSet<&str> = files.iter().map(String::as_str).collect();
         for gone in before.lines().filter(|path| !now.contains(path)) {
@@ -156,31 +156,9 @@ fn replaced(text: &str, edit: &Edit) -> Result<String> {
     Ok(text.replacen(edit.old, edit.new, 1))
 }
 
-/// Every file that git tracks or would track and that is there.
-fn listed() -> Result<Vec<String>> {
-    let arguments = [
-        "ls-files",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-        "-z",
-    ];
-    let listed = shell::read(shell::command("git").args(arguments))
-        .context("the copy is made of what git lists")?;
-    let there = |path: &&str| !path.is_empty() && shell::root().join(path).is_file();
-    let mut files: Vec<String> = listed
-        .split('\0')
-        .filter(there)
-        .map(str::to_owned)
-        .collect();
-    files.sort_unstable();
-    files.dedup();
-    Ok(files)
-}
-
 /// The texts of all Rust sources.
 fn sources(root: &Path) -> Result<Vec<String>> {
-    let files = listed()?;
+    let files = shell::files()?;
     let sources = files.iter().filter(|path| path.ends_with(".rs"));
     // Another process may just have removed one.
     Ok(sources

@@ -63,27 +63,12 @@ pub(crate) fn run() -> Result<()> {
 
 /// Every file that git tracks or would track, but for those that aren't text.
 fn files() -> Result<Vec<File>> {
-    let listed = shell::read(shell::command("git").args([
-        "ls-files",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-        "-z",
-    ]))
-    .context("tidy looks at what git lists")?;
     let mut files: Vec<File> = Vec::new();
-    for path in listed.split('\0').filter(|path| !path.is_empty()) {
-        let absolute = shell::root().join(path);
-        // Deleted but still in the index; or not a text.
-        if !absolute.is_file() {
-            continue;
-        }
+    for path in shell::files()? {
+        let absolute = shell::root().join(&path);
         let bytes = fs::read(&absolute).with_context(|| format!("can't read {path}"))?;
         if let Ok(text) = String::from_utf8(bytes) {
-            files.push(File {
-                path: path.to_owned(),
-                text,
-            });
+            files.push(File { path, text });
         }
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));

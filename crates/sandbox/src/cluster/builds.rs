@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Cluster, HIDDEN_VARIABLES, Role};
-use crate::Error;
+use crate::{Error, process::hide_variables};
 
 impl Cluster {
     /// From its next start on a member is this build of the program.
@@ -34,11 +34,7 @@ impl Cluster {
     /// It can't be started.
     pub fn tool_of(&self, binary: &Path, arguments: &[&str]) -> Result<Output, Error> {
         let mut command = Command::new(binary);
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with(HIDDEN_VARIABLES) {
-                command.env_remove(name);
-            }
-        }
+        hide_variables(&mut command, HIDDEN_VARIABLES);
         command
             .args(arguments)
             .args(self.set_arguments(&[]))

@@ -16,33 +16,60 @@ use super::{IDENTITY, Identity, limit::Limit};
 
 /// Lines for people.
 #[derive(Debug)]
-pub(super) struct TextLines {
-    limit: Limit,
-    format: Format<Full, SystemTime>,
-}
+pub(super) struct TextLines(Limited<Full>);
 
 /// Lines for collectors: one JSON object each.
 #[derive(Debug)]
-pub(super) struct JsonLines {
+pub(super) struct JsonLines(Limited<Json>);
+
+/// Lines as the library makes them, but for those that are left out.
+#[derive(Debug)]
+struct Limited<F> {
     limit: Limit,
-    format: Format<Json, SystemTime>,
+    format: Format<F, SystemTime>,
+}
+
+impl<F> Limited<F> {
+    fn new(format: Format<F, SystemTime>) -> Self {
+        Self {
+            limit: Limit::default(),
+            format,
+        }
+    }
+
+    /// A line without its end, and how many were left out before it; nothing if it is left out itself.
+    fn line<S, N>(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        event: &Event<'_>,
+    ) -> Result<Option<(String, u64)>, fmt::Error>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+        N: for<'a> FormatFields<'a> + 'static,
+        Format<F, SystemTime>: FormatEvent<S, N>,
+    {
+        let Some(suppressed) = self.limit.pass(event.metadata(), Instant::now()) else {
+            return Ok(None);
+        };
+        let mut line = String::new();
+        self.format
+            .format_event(context, Writer::new(&mut line), event)?;
+        line.truncate(line.trim_end_matches('\n').len());
+        Ok(Some((line, suppressed)))
+    }
 }
 
 impl TextLines {
     pub(super) fn new(coloured: bool) -> Self {
-        Self {
-            limit: Limit::default(),
-            format: format().with_target(false).with_ansi(coloured),
-        }
+        Self(Limited::new(
+            format().with_target(false).with_ansi(coloured),
+        ))
     }
 }
 
 impl JsonLines {
     pub(super) fn new() -> Self {
-        Self {
-            limit: Limit::default(),
-            format: format().json().flatten_event(true),
-        }
+        Self(Limited::new(format().json().flatten_event(true)))
     }
 }
 
@@ -57,13 +84,9 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let Some(suppressed) = self.limit.pass(event.metadata(), Instant::now()) else {
+        let Some((line, suppressed)) = self.0.line(context, event)? else {
             return Ok(());
         };
-        let mut line = String::new();
-        self.format
-            .format_event(context, Writer::new(&mut line), event)?;
-        let line = line.trim_end_matches('\n');
         if suppressed > 0 {
             writeln!(writer, "{line} suppressed={suppressed}")
         } else {
@@ -83,14 +106,10 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let Some(suppressed) = self.limit.pass(event.metadata(), Instant::now()) else {
+        let Some((line, suppressed)) = self.0.line(context, event)? else {
             return Ok(());
         };
-        let mut line = String::new();
-        self.format
-            .format_event(context, Writer::new(&mut line), event)?;
-        let line = line.trim_end_matches('\n');
-        write!(writer, "{}", line.strip_suffix('}').unwrap_or(line))?;
+        write!(writer, "{}", line.strip_suffix('}').unwrap_or(&line))?;
         if suppressed > 0 {
             write!(writer, ",\"suppressed\":{suppressed}")?;
         }

@@ -72,7 +72,12 @@ pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&partial, path)?;
-        File::open(dir.unwrap_or(Path::new(".")))?.sync_all()
+        sync_dir(dir.unwrap_or(Path::new(".")))
     };
     write().with_context(|| format!("can't write {}", path.display()))
+}
+
+/// Makes the names of files in a directory durable.
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
 }

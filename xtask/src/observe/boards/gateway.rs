@@ -107,7 +107,7 @@ fn connections() -> Row {
             ),
             lines(
                 "Handshake",
-                "From accepting a connection to answering its upgrade. Objective: 99.95 % within 2 s.",
+                "From the end of a request to its WebSocket, and the wait for a look at the connection. Objective: 99.95 % within 2 s.",
                 unit::SECONDS,
                 Limits::Above(1.0, 2.0),
                 quantiles("heliograph_handshake_seconds"),

@@ -209,17 +209,12 @@ pub(super) fn dockerfile(products: &Products) -> Result<()> {
 fn context() -> Result<()> {
     let context = room::scratch()?;
     let ignored = String::from_utf8(read(dockerfile::IGNORE)?)?;
-    let listed = shell::read(shell::command("git").args([
-        "ls-files",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-        "-z",
-    ]))?;
-    for path in listed.split('\0').filter(|path| !path.is_empty()) {
-        let from = shell::root().join(path);
-        if from.is_file() && dockerfile::is_in_context(&ignored, path) {
-            put(&context.path().join(path), &fs::read(from)?)?;
+    for path in shell::files()? {
+        if dockerfile::is_in_context(&ignored, &path) {
+            put(
+                &context.path().join(&path),
+                &fs::read(shell::root().join(&path))?,
+            )?;
         }
     }
     let mut cargo = shell::cargo("metadata");

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::bail;
-use heliograph_protocol::{Event, EventId, Timestamp};
+use heliograph_protocol::{Event, EventId, Timestamp, decode_hex};
 use heliograph_store_embedded::VacantSeat;
 use sha2::{Digest, Sha256};
 
@@ -79,16 +79,8 @@ pub(crate) fn seat_line(seat: &VacantSeat) -> String {
 
 fn read_seat(line: &str) -> Option<VacantSeat> {
     let mut fields = line.split(' ');
-    let digits = fields.next()?;
-    let mut key = [0; 16];
-    if digits.len() != 2 * key.len() || !digits.is_ascii() {
-        return None;
-    }
-    for (byte, at) in key.iter_mut().zip((0..).step_by(2)) {
-        *byte = u8::from_str_radix(&digits[at..at + 2], 16).ok()?;
-    }
     Some(VacantSeat {
-        key,
+        key: decode_hex(fields.next()?.as_bytes())?,
         created_at: Timestamp::from_secs(fields.next()?.parse().ok()?),
         id: EventId::from_hex(fields.next()?.as_bytes()).ok()?,
     })

@@ -22,7 +22,7 @@ use heliograph_protocol::{Event, Timestamp};
 use sha2::{Digest, Sha256};
 
 use super::{
-    super::output::replace_file,
+    super::output::{replace_file, sync_dir},
     contents::{Contents, MANIFEST, parse},
     manifest::{self, Cursor, FORMAT, Origin, Record, Seats, Segment, hex},
 };
@@ -437,10 +437,6 @@ fn make(path: &Path) -> io::Result<()> {
         Some(parent) => sync_dir(parent),
         None => sync_dir(Path::new(".")),
     }
-}
-
-fn sync_dir(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 fn remove(path: &Path) -> anyhow::Result<()> {

@@ -3,7 +3,7 @@
 //! Each line ends with a checksum of itself, so that one that was damaged is told from one that a crash
 //! cut short: that can be the last line alone, and it says nothing that isn't done again.
 
-use heliograph_protocol::{EventId, Timestamp};
+use heliograph_protocol::{EventId, Timestamp, encode_hex};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -211,11 +211,9 @@ fn sum(text: &str) -> String {
 
 /// Lower-case hex digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
+    let mut digits = Vec::with_capacity(2 * bytes.len());
+    encode_hex(bytes, &mut digits);
+    String::from_utf8(digits).expect("hex digits are ASCII")
 }
 
 #[cfg(test)]
