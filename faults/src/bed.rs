@@ -12,14 +12,14 @@ use std::{
 };
 
 use heliograph_sandbox::{
-    Error,
     cluster::{Cluster, ClusterOptions, Links, NatsServers, Role},
     nats::NatsOptions,
+    or_skip,
 };
 use heliograph_testkit::{
     client::Client,
     history::History,
-    process::{binary, conformance_config, option},
+    process::{binary, conformance_config},
 };
 
 use crate::effects::Effects;
@@ -123,14 +123,7 @@ impl Bed {
     pub fn with(change: impl FnOnce(&mut ClusterOptions), settings: &[&str]) -> Option<Self> {
         // A test that failed has dropped its cluster before its turn.
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut options = match ClusterOptions::on_shared(binary().to_owned()) {
-            Ok(options) => options,
-            Err(error @ Error::Missing { .. }) if option("CI").is_none() => {
-                say(&format!("skipped: {error}"));
-                return None;
-            }
-            Err(error) => panic!("{error}"),
-        };
+        let mut options = or_skip(ClusterOptions::on_shared(binary().to_owned()))?;
         options.settings = merge(settings);
         options.config = Some(conformance_config());
         change(&mut options);

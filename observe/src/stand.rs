@@ -2,17 +2,17 @@
 
 use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use heliograph_faults::bed::{Bed, PATIENCE, say};
+use heliograph_faults::bed::{Bed, PATIENCE};
 use heliograph_sandbox::{
-    Error,
     cluster::{CqlServers, Role},
     collector::Collector,
     http,
     network::{link::Link, proxy::Proxy},
+    or_skip,
     process::{Launch, Process},
     prometheus::{self, Prometheus, PrometheusOptions, Target},
 };
-use heliograph_testkit::process::{Relay, binary, option, workspace};
+use heliograph_testkit::process::{Relay, binary, workspace};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -78,8 +78,8 @@ impl Stand {
     #[must_use]
     pub fn start(compression: Compression) -> Option<Self> {
         // Before anything is started.
-        had(prometheus::install())?;
-        let collector = had(Collector::start())?;
+        or_skip(prometheus::install())?;
+        let collector = or_skip(Collector::start())?;
         let database = Arc::new(Link::default());
         let mut proxies = Vec::new();
         let blocked = format!("policy.kinds_blocked={BLOCKED}");
@@ -187,19 +187,6 @@ impl Stand {
             ended.unwrap_or_else(|error| panic!("{error}"));
         }
         self.canary.start_again();
-    }
-}
-
-/// What could be started or installed; nothing, after saying so, where it can't be had.
-#[track_caller]
-fn had<T>(result: Result<T, Error>) -> Option<T> {
-    match result {
-        Ok(value) => Some(value),
-        Err(error @ Error::Missing { .. }) if option("CI").is_none() => {
-            say(&format!("skipped: {error}"));
-            None
-        }
-        Err(error) => panic!("{error}"),
     }
 }
 

@@ -350,12 +350,16 @@ impl Cluster {
     ) -> Client {
         let (targets, chosen) = watch::channel(None);
         let (network, dialing) = (self.shared.network.clone(), Arc::clone(process));
+        let counter = self.shared.server.counter().clone();
         let dial: heliograph_link::Dial = Arc::new(move |address: &str| {
             let (network, dialing) = (network.clone(), Arc::clone(&dialing));
-            let address = address.to_owned();
+            let (address, counter) = (address.to_owned(), counter.clone());
             Box::pin(async move {
                 let end = network.dial(&dialing, &address).await?;
-                Ok(Box::new(end) as Box<dyn Conduit>)
+                if !counter.is_on() {
+                    return Ok(Box::new(end) as Box<dyn Conduit>);
+                }
+                Ok(Box::new(counter.tap(end, dialing.name())) as Box<dyn Conduit>)
             })
         });
         let deliver: Arc<dyn Deliver> = Arc::<Hub>::clone(hub);

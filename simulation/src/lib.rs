@@ -7,6 +7,7 @@
 //! to the byte; afterwards [`check`] decides whether what clients saw is what is promised.
 
 pub mod bus;
+mod census;
 pub mod check;
 mod client;
 pub mod cluster;
@@ -21,9 +22,12 @@ pub mod process;
 mod random;
 mod run;
 pub mod store;
+mod traffic;
 mod workload;
 
+pub use census::{Census, Size, census};
 pub use journal::{BEGINNING, Journal};
 pub use pipe::End;
 pub use random::Random;
 pub use run::{Counts, Faults, Report, simulate};
+pub use traffic::{Counter, Traffic};

@@ -74,6 +74,30 @@ pub struct Faults {
 }
 
 impl Faults {
+    /// None, without delays, and room for everything.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            bus_delay: Duration::ZERO,
+            feed_delay: Duration::ZERO,
+            store_delay: Duration::ZERO,
+            network_delay: Duration::ZERO,
+            lost_requests: 0,
+            lost_messages: 0,
+            repeated_messages: 0,
+            store_failures: 0,
+            ack_wait: Duration::from_secs(30),
+            commits_kept: Duration::from_secs(900),
+            fresh: Duration::from_secs(600),
+            give_up: Duration::from_secs(10),
+            quorum: false,
+            recent: RecentOptions::default(),
+            replay_bytes: 1 << 20,
+            link_queue_bytes: 1 << 20,
+            pipe_bytes: 1 << 20,
+        }
+    }
+
     /// Those of a seed: each run is bad in its own way.
     fn draw(random: &Random) -> Self {
         let few = |one_in: u64, range: std::ops::Range<u64>| {

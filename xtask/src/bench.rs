@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: builds the relay and the program that measures relays side by side, both
 //! optimised, and runs that. Its arguments are that program's, and so is its help.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
 use crate::{cluster, shell};
@@ -37,15 +37,51 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
         .args(["--quiet", "--release", "-p", PACKAGE, "--"])
         .args(&bench.arguments);
     if !asks_for_help {
+        for peer in peers(&bench.arguments) {
+            let program = match peer {
+                "nostr-relay-builder" => heliograph_sandbox::peers::nostr_relay_builder()?,
+                other => bail!("--peer {other}: there is nostr-relay-builder; others by --relay"),
+            };
+            let program = format!("{peer}={}", program.display());
+            cargo.args(["--peer-program", &program]);
+        }
+        let started = shell::read(shell::command("date").args(["-u", "+%FT%TZ"]))?;
         cargo
             .arg("--binary")
             .arg(cluster::build(true)?)
+            .arg("--xtask")
+            .arg(std::env::current_exe().context("where this program is")?)
+            .args(["--started", started.trim()])
             .args(["--commit", &cluster::commit()?])
             .args(["--command", &command_line(&bench.arguments)]);
     }
     let status = cargo.status().context("can't start cargo")?;
     ensure!(status.success(), "the bench failed: {status}");
     Ok(())
+}
+
+/// As `cargo xtask bench` with these arguments.
+///
+/// # Errors
+///
+/// As [`run`].
+pub(crate) fn measure(arguments: &[&str]) -> Result<()> {
+    run(&Bench {
+        arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
+    })
+}
+
+/// The values of `--peer`, which are built first.
+fn peers(arguments: &[String]) -> Vec<&str> {
+    let behind = arguments.iter().zip(arguments.iter().skip(1));
+    let behind = behind.filter(|(name, _)| *name == "--peer");
+    let joined = arguments
+        .iter()
+        .filter_map(|word| word.strip_prefix("--peer="));
+    behind
+        .map(|(_, value)| value.as_str())
+        .chain(joined)
+        .collect()
 }
 
 /// How this was called, as a shell would read it.
@@ -71,6 +107,19 @@ fn command_line(arguments: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn peers_are_found_however_they_are_written() {
+        let arguments = [
+            "--quick",
+            "--peer",
+            "a",
+            "--peer=b",
+            "--peer-program",
+            "c=d",
+        ];
+        assert_eq!(peers(&arguments.map(str::to_owned)), ["a", "b"]);
+    }
 
     #[test]
     fn the_command_can_be_given_to_a_shell_again() {

@@ -24,7 +24,7 @@ use tokio::runtime::Runtime;
 
 use crate::shell;
 
-pub(crate) use measure::commit;
+pub(crate) use measure::{commit, date};
 
 /// The exit code of a process that a second Ctrl-C ends.
 const EXIT_FORCED: i32 = 130;
@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Up(Up),
     /// Measures the CPU time of each role per event and per REQ, and prints tables in Markdown.
     Measure(measure::Measure),
+    /// Measures the same with 1, 2 and 4 of each role in one run, and says what isn't flat.
+    Scaling(measure::Measure),
 }
 
 /// What to start.
@@ -69,9 +71,21 @@ pub(crate) struct Up {
     /// Builds and runs the optimised program.
     #[arg(long)]
     release: bool,
+    /// Runs this program instead of building one.
+    #[arg(long, value_name = "PATH", conflicts_with = "release")]
+    binary: Option<PathBuf>,
     /// Sets any key for all roles; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
     set: Vec<(String, String)>,
+}
+
+/// As `cargo xtask cluster measure` with these arguments.
+///
+/// # Errors
+///
+/// Something doesn't build, or the measurement fails.
+pub(crate) fn measure(arguments: &[&str]) -> Result<()> {
+    measure::run(measure::What::Measure, &measure::Measure::of(arguments))
 }
 
 /// Runs a command of `cargo xtask cluster`.
@@ -82,12 +96,16 @@ pub(crate) struct Up {
 pub(crate) fn run(command: &Command) -> Result<()> {
     match command {
         Command::Up(command) => up(command),
-        Command::Measure(command) => measure::run(command),
+        Command::Measure(command) => measure::run(measure::What::Measure, command),
+        Command::Scaling(command) => measure::run(measure::What::Scaling, command),
     }
 }
 
 fn up(up: &Up) -> Result<()> {
-    let binary = build(up.release)?;
+    let binary = match &up.binary {
+        Some(binary) => binary.clone(),
+        None => build(up.release)?,
+    };
     eprintln!("starting servers and roles");
     let cluster = Cluster::start(&up.options(binary))?;
     let runtime = Runtime::new().context("failed to start the runtime")?;
@@ -209,7 +227,12 @@ fn describe(cluster: &Cluster) -> Value {
     })
 }
 
-fn setting(text: &str) -> Result<(String, String), &'static str> {
+/// Reads `KEY=VALUE`.
+///
+/// # Errors
+///
+/// There is no `=`.
+pub(crate) fn setting(text: &str) -> Result<(String, String), &'static str> {
     let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
     Ok((key.trim().to_owned(), value.to_owned()))
 }

@@ -2,7 +2,8 @@
 //! `cargo xtask tidy` the checks over the tree, `cargo xtask reference` writes `docs/reference/`,
 //! `cargo xtask proto` the types of the wire forms, `cargo xtask observe` dashboards and the list of
 //! alerts, `cargo xtask chart` what is generated in `helm/`, `cargo xtask cluster up` starts a whole cluster, `cargo xtask mutate` breaks what the tests
-//! must notice, `cargo xtask bench` measures relays side by side.
+//! must notice, `cargo xtask bench` measures relays side by side, `cargo xtask load` runs the
+//! k6 suite.
 //!
 //! `.ci/run` calls `cargo xtask test` and nothing else, so what passes here passes there.
 #![expect(
@@ -12,10 +13,12 @@
 )]
 
 mod bench;
+mod capacity;
 mod chart;
 mod cluster;
 mod failures;
 mod gameday;
+mod load;
 mod mutate;
 mod observe;
 mod package;
@@ -61,6 +64,9 @@ enum Task {
     },
     /// Measures relays side by side, optimised, and writes a table with ratios to the first.
     Bench(bench::Bench),
+    /// Measures what `heliograph capacity` computes with.
+    #[command(subcommand)]
+    Capacity(capacity::Command),
     /// A cluster on this machine: real servers and every role as a process.
     #[command(subcommand)]
     Cluster(cluster::Command),
@@ -73,6 +79,8 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Runs the k6 suite against a relay that it starts, or against any other.
+    Load(load::Load),
     /// Breaks promises in a copy of the tree, one by one, and fails if the tests don't notice.
     Mutate(mutate::Options),
     /// Writes deploy/grafana/ and the list of alerts from their definitions.
@@ -109,10 +117,12 @@ fn run(task: Task) -> Result<()> {
         Task::Proto { check: false } => proto::write(),
         Task::Proto { check: true } => proto::check(),
         Task::Bench(options) => bench::run(&options),
+        Task::Capacity(command) => capacity::run(&command),
         Task::Cluster(command) => cluster::run(&command),
         Task::GameDay(day) => gameday::run(&day),
         Task::Chart { check: false } => chart::write(),
         Task::Chart { check: true } => chart::check(),
+        Task::Load(options) => load::run(&options),
         Task::Mutate(options) => mutate::run(&options),
         Task::Observe { check: false } => observe::write(),
         Task::Observe { check: true } => observe::check(),

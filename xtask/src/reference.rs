@@ -1,4 +1,5 @@
-//! `docs/reference/`: pages that the binary writes about itself, so that they can't be wrong.
+//! `docs/reference/` and `docs/capacity.md`: pages that the binary writes about itself, so that they
+//! can't be wrong.
 
 use std::{fs, path::PathBuf};
 
@@ -6,8 +7,12 @@ use anyhow::{Context, Result, bail};
 
 use crate::shell;
 
-/// The pages: `heliograph reference <name>` prints `docs/reference/<name>.md`.
-const PAGES: [&str; 2] = ["config", "metrics"];
+/// The pages below `docs`, and what prints each.
+const PAGES: [(&str, &[&str]); 3] = [
+    ("reference/config.md", &["reference", "config"]),
+    ("reference/metrics.md", &["reference", "metrics"]),
+    ("capacity.md", &["capacity", "--document"]),
+];
 
 /// Writes every page.
 ///
@@ -44,18 +49,12 @@ fn pages() -> Result<Vec<(PathBuf, String)>> {
     let relay = shell::build_relay()?;
     PAGES
         .into_iter()
-        .map(|name| {
-            let text = shell::read(shell::relay(&relay).args(["reference", name]))?;
+        .map(|(name, arguments)| {
+            let text = shell::read(shell::relay(&relay).args(arguments))?;
             if text.trim().is_empty() {
-                bail!("`heliograph reference {name}` printed nothing");
+                bail!("`heliograph {}` printed nothing", arguments.join(" "));
             }
-            Ok((
-                shell::root()
-                    .join("docs/reference")
-                    .join(name)
-                    .with_extension("md"),
-                text,
-            ))
+            Ok((shell::root().join("docs").join(name), text))
         })
         .collect()
 }

@@ -4,9 +4,9 @@ use anyhow::Result;
 use heliograph_sandbox::{
     Error, collector,
     cql::{self, Cassandra, CassandraOptions},
-    kubernetes,
+    k6, kubernetes,
     nats::{self, Nats, NatsOptions},
-    prometheus, tools,
+    peers, prometheus, tools,
 };
 
 use crate::shell;
@@ -17,8 +17,9 @@ const CASSANDRA_HEAP_MIB: u32 = 1_024;
 /// The configuration of NATS that people with a container engine run.
 const COMPOSE_NATS: &str = "deploy/compose/nats.conf";
 
-/// Installs the NATS server, Cassandra, Prometheus, the OpenTelemetry collector, helm and the API
-/// server of Kubernetes, and has the first check the configuration that is shipped. Returns what is missing on this machine, if so.
+/// Installs the NATS server, Cassandra, Prometheus, the OpenTelemetry collector, k6, helm and the
+/// API server of Kubernetes, and has the first check the configuration that is shipped. Returns what
+/// is missing on this machine, if so.
 ///
 /// # Errors
 ///
@@ -53,6 +54,16 @@ pub(crate) fn install() -> Result<Option<String>> {
         Err(missing) => return Ok(Some(missing)),
     };
     println!("OpenTelemetry collector in {}", collector.display());
+    let k6 = match installed(k6::install(&heliograph_loadtest::module()))? {
+        Ok(programs) => programs,
+        Err(missing) => return Ok(Some(missing)),
+    };
+    println!(
+        "k6 in {}, with signatures in {}",
+        k6.stock.display(),
+        k6.signing.display()
+    );
+    println!("peer: {}", peers::nostr_relay_builder()?.display());
     let chart = kubernetes::install().and_then(|tools| Ok((tools, kubernetes::install_server()?)));
     let (tools, server) = match installed(chart)? {
         Ok(programs) => programs,

@@ -39,6 +39,9 @@ pub(crate) enum Stage {
     Test,
 }
 
+/// What peers may pull in.
+const PEER_RULES: &str = "peers/deny.toml";
+
 /// How a stage ended that didn't fail.
 enum Done {
     Passed,
@@ -134,9 +137,7 @@ impl Stage {
                     .args(["--workspace", "--no-deps"])
                     .env("RUSTDOCFLAGS", "-D warnings"),
             )),
-            Self::Deny => passed(shell::run(
-                tools::cargo_deny()?.args(["check", "bans", "licenses", "sources"]),
-            )),
+            Self::Deny => passed(deny()),
             Self::Build => passed(build()),
             Self::Tidy => passed(tidy::run()),
             Self::Clients => Ok(tools::client_packages()?.map_or(Done::Passed, Done::Skipped)),
@@ -162,6 +163,18 @@ fn with_component(
         Some(why) => Ok(Done::Skipped(why)),
         None => passed(run()),
     }
+}
+
+/// Checks what the workspace pulls in, and what the peers do that are built to be measured beside.
+fn deny() -> Result<()> {
+    shell::run(tools::cargo_deny()?.args(["check", "bans", "licenses", "sources"]))?;
+    for manifest in heliograph_sandbox::peers::manifests()? {
+        let mut deny = tools::cargo_deny()?;
+        deny.arg("--manifest-path").arg(manifest).arg("--locked");
+        deny.args(["--config", PEER_RULES, "check", "licenses", "sources"]);
+        shell::run(&mut deny)?;
+    }
+    Ok(())
 }
 
 /// Runs all tests; those that need servers share one of each, unless they want their own.

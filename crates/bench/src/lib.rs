@@ -12,6 +12,9 @@
 //! differ between relays is marked as different, and neither has ratios. The client's own CPU time
 //! stands beside the server's.
 //!
+//! Two cells have a generator of their own, for what load scripts can't do: readers that really stall, and
+//! more connections than a process may have open. They also report in the format of those scripts.
+//!
 //! `options` (the command line) → `work` (events and questions) → `relay` (a process) → `cells` (one
 //! kind of work each, over `client`) → `report`.
 
@@ -26,3 +29,12 @@ mod statistics;
 mod work;
 
 pub use run::run;
+
+/// Runs as a process that holds connections for the cell "sockets", where that is what the command line
+/// says; `None` where it isn't.
+pub fn run_as_worker(arguments: &[String]) -> Option<anyhow::Result<()>> {
+    match arguments {
+        [first, order] if first == cells::WORKER => Some(cells::hold_sockets(order)),
+        _ => None,
+    }
+}

@@ -4,9 +4,19 @@
 use std::{io::Write, process::ExitCode};
 
 use clap::Parser;
-use heliograph_bench::{options::Options, report::markdown, run};
+use heliograph_bench::{options::Options, report::markdown, run, run_as_worker};
 
 fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(ended) = run_as_worker(&arguments) {
+        return match ended {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                note(&format!("error: {error:#}"));
+                ExitCode::FAILURE
+            }
+        };
+    }
     let options = Options::parse();
     let mut tell = |line: &str| note(line);
     match run(&options, &mut tell) {

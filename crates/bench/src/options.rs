@@ -1,9 +1,14 @@
 //! The command line, and how much of each work there is.
 
-use std::{collections::BTreeMap, path::PathBuf};
+mod contestants;
+
+use std::path::PathBuf;
 
 use clap::Parser;
 use serde::{Deserialize, Serialize};
+
+pub use contestants::ClusterSize;
+pub(crate) use contestants::{READY, RelayOptions};
 
 /// Measures relays side by side: each is started on an empty directory, loaded with the same events and
 /// given the same work, all in turn and then in reversed order.
@@ -24,6 +29,22 @@ pub struct Options {
     /// its figures.
     #[arg(long = "durability", value_name = "NAME=CLASS", value_parser = named)]
     pub durabilities: Vec<(String, String)>,
+    /// A relay of others that is built from the registry first: nostr-relay-builder. May be repeated;
+    /// comes behind --relay, or behind this Heliograph.
+    #[arg(long = "peer", value_name = "NAME")]
+    pub peers: Vec<String>,
+    /// A cluster of this Heliograph on servers of its own, named "cluster": 2x2x1 are two gateways, two
+    /// matchers and one ingest worker; x3 behind it are three NATS servers instead of one. Its CPU time and memory are those of
+    /// all its processes; those of NATS and of the database also stand apart.
+    #[arg(long, value_name = "SIZE")]
+    pub cluster: Option<ClusterSize>,
+    /// Connections of the cell "sockets"; 10,000, with --quick 1,000. More than one process may have
+    /// open are spread over several here; the relay needs as many open files, or several gateways.
+    #[arg(long, value_name = "COUNT")]
+    pub sockets: Option<u32>,
+    /// How many of these come from one address: 127.64.0.1 and those behind it.
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub sockets_per_address: u32,
     /// Events that are loaded, before those that are published; 120,000, with --quick 20,000.
     #[arg(long, value_name = "COUNT")]
     pub events: Option<u64>,
@@ -49,30 +70,34 @@ pub struct Options {
     #[arg(long)]
     pub pin: bool,
     /// Where bench.json and bench.md are written, and data directories live meanwhile: on the disk that
-    /// is to be measured.
+    /// is to be measured. Cells with a generator of their own also write NAME/summary.json and .md, in the
+    /// format of the load scripts.
     #[arg(long, value_name = "DIR", default_value = "target/bench")]
     pub out: PathBuf,
     /// Heliograph, where it is measured; given by `cargo xtask`.
     #[arg(long, hide = true)]
     pub binary: Option<PathBuf>,
+    /// Programs of --peer: `name=path`; given by `cargo xtask`.
+    #[arg(long = "peer-program", hide = true, value_parser = named)]
+    pub peer_programs: Vec<(String, String)>,
+    /// What starts a cluster; given by `cargo xtask`.
+    #[arg(long, hide = true)]
+    pub xtask: Option<PathBuf>,
+    /// What holds the connections of "sockets": this program if absent; for tests.
+    #[arg(long, hide = true)]
+    pub worker: Option<PathBuf>,
     /// What was built; given by `cargo xtask`.
     #[arg(long, hide = true, default_value = "unknown")]
     pub commit: String,
+    /// When this was started (RFC 3339); given by `cargo xtask`.
+    #[arg(long, hide = true)]
+    pub started: Option<String>,
     /// How this was called; given by `cargo xtask`.
     #[arg(long, hide = true, default_value = "cargo xtask bench")]
     pub command: String,
     /// How much work there is, if neither all nor a sixth; for tests.
     #[arg(skip)]
     pub sizes: Option<Sizes>,
-}
-
-/// A relay that takes part.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RelayOptions {
-    pub(crate) name: String,
-    pub(crate) command: String,
-    pub(crate) import: Option<String>,
-    pub(crate) durability: String,
 }
 
 /// How much of each work there is.
@@ -106,6 +131,10 @@ pub struct Sizes {
     pub idle: u32,
     /// Connections that come and go, and how often.
     pub churn: (u32, u32),
+    /// Subscribers of which a twentieth stops reading; notes a second; notes before and after.
+    pub stalled: (u32, u32, u64, u64),
+    /// Connections that are open at once, and notes that go to all.
+    pub sockets: (u32, u64),
     /// How long is waited at most until a relay rests, in seconds.
     pub settle_secs: f64,
     /// How long it has to use little before it counts as resting around work that writes, in seconds:
@@ -132,6 +161,8 @@ impl Sizes {
             live_sustained: (200, 1_000),
             idle: 1_000,
             churn: (2_000, 10),
+            stalled: (400, 20, 200, 400),
+            sockets: (10_000, 3),
             settle_secs: 15.0,
             quiet_secs: 2.0,
         }
@@ -154,6 +185,8 @@ impl Sizes {
             live_sustained: (100, 300),
             idle: 200,
             churn: (200, 3),
+            stalled: (200, 20, 60, 300),
+            sockets: (1_000, 3),
             settle_secs: 5.0,
             ..Self::full()
         }
@@ -177,6 +210,8 @@ impl Sizes {
             live_sustained: (20, 50),
             idle: 30,
             churn: (20, 2),
+            stalled: (40, 50, 20, 250),
+            sockets: (200, 2),
             settle_secs: 0.5,
             quiet_secs: 0.2,
         }
@@ -200,6 +235,7 @@ impl Options {
         Sizes {
             events: self.events.unwrap_or(whole.events),
             ask_secs: self.seconds.unwrap_or(whole.ask_secs),
+            sockets: (self.sockets.unwrap_or(whole.sockets.0), whole.sockets.1),
             ..whole
         }
     }
@@ -212,83 +248,6 @@ impl Options {
                 .iter()
                 .any(|begin| cell.starts_with(begin.as_str()))
     }
-
-    /// The relays, each with what else is said of it.
-    ///
-    /// # Errors
-    ///
-    /// Two of one name; something is said of a relay that isn't there; none at all.
-    pub(crate) fn relays(&self) -> Result<Vec<RelayOptions>, String> {
-        let mut relays = self.relays.clone();
-        let mut imports = unique(&self.imports)?;
-        let mut durabilities = unique(&self.durabilities)?;
-        if relays.is_empty() {
-            let binary = self
-                .binary
-                .as_deref()
-                .ok_or("no --relay")?
-                .display()
-                .to_string();
-            relays.push((OWN.to_owned(), own_command(&binary)));
-            imports
-                .entry(OWN.to_owned())
-                .or_insert_with(|| own_import(&binary));
-            durabilities
-                .entry(OWN.to_owned())
-                .or_insert_with(|| "fsync".to_owned());
-        }
-        unique(&relays)?;
-        let relays: Vec<RelayOptions> = relays
-            .into_iter()
-            .map(|(name, command)| RelayOptions {
-                import: imports.remove(&name),
-                durability: durabilities
-                    .remove(&name)
-                    .unwrap_or_else(|| "unknown".to_owned()),
-                name,
-                command,
-            })
-            .collect();
-        match imports.keys().chain(durabilities.keys()).next() {
-            Some(name) => Err(format!("no --relay is named {name}")),
-            None => Ok(relays),
-        }
-    }
-}
-
-/// The name of this relay where no other is given.
-const OWN: &str = "heliograph";
-
-/// Default settings but for rates, since all of a bench comes from one address.
-fn own_command(binary: &str) -> String {
-    const OFF: [&str; 6] = [
-        "gateway.connections_per_ip_max",
-        "gateway.connections_per_ip_per_sec",
-        "gateway.events_per_sec",
-        "gateway.events_per_ip_per_sec",
-        "gateway.reqs_per_sec",
-        "gateway.reqs_per_ip_per_sec",
-    ];
-    let off: Vec<String> = OFF.iter().map(|key| format!("--set {key}=0")).collect();
-    format!(
-        "exec '{binary}' --data {{dir}} --listen 127.0.0.1:{{port}} \
-         --set admin.listen=127.0.0.1:0 {}",
-        off.join(" ")
-    )
-}
-
-fn own_import(binary: &str) -> String {
-    format!("exec '{binary}' --data {{dir}} import {{file}}")
-}
-
-fn unique(pairs: &[(String, String)]) -> Result<BTreeMap<String, String>, String> {
-    let mut map = BTreeMap::new();
-    for (name, value) in pairs {
-        if map.insert(name.clone(), value.clone()).is_some() {
-            return Err(format!("{name} is given twice"));
-        }
-    }
-    Ok(map)
 }
 
 fn named(text: &str) -> Result<(String, String), &'static str> {
@@ -315,43 +274,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_of_a_relay_stands_with_it() {
-        let options = parse(&[
-            "--relay",
-            "a=run a --x=1 {port}",
-            "--relay",
-            "b=run b",
-            "--durability",
-            "b=none",
-            "--import",
-            "a=load {file}",
-        ]);
-        let relays = options.relays().unwrap();
-        assert_eq!(relays[0].command, "run a --x=1 {port}");
-        assert_eq!(relays[0].import.as_deref(), Some("load {file}"));
-        assert_eq!(relays[0].durability, "unknown");
-        assert_eq!(relays[1].durability, "none");
-    }
-
-    #[test]
-    fn names_that_clash_or_are_unknown_are_refused() {
-        let refused = [
-            &["--relay", "a=x", "--relay", "a=y"][..],
-            &["--relay", "a=x", "--durability", "b=fsync"],
-            &[],
-        ];
-        for arguments in refused {
-            assert!(parse(arguments).relays().is_err(), "{arguments:?}");
-        }
+    fn a_relay_without_a_command_is_refused() {
         assert!(Options::try_parse_from(["bench", "--relay", "no command"]).is_err());
-    }
-
-    #[test]
-    fn without_a_relay_this_one_is_measured_with_its_limits_off() {
-        let relays = parse(&["--binary", "/x/heliograph"]).relays().unwrap();
-        assert_eq!((relays.len(), relays[0].durability.as_str()), (1, "fsync"));
-        assert!(relays[0].command.contains("--set gateway.events_per_sec=0"));
-        assert!(relays[0].import.is_some());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What processes cost, read from `/proc`: CPU time and memory of a relay with all its children, and of
 //! this process; what a directory takes on the disk.
 
-use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt, path::Path, time::Duration};
+use std::{collections::BTreeSet, fs, time::Duration};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -13,9 +13,6 @@ const TICK: Duration = Duration::from_millis(10);
 /// By how much the count of ticks may be ahead of the count by threads before threads that have ended
 /// are the likelier reason than rounding.
 const ROUNDING: Duration = Duration::from_millis(30);
-
-/// Bytes in a block of `stat`(2).
-const BLOCK: u64 = 512;
 
 /// Memory of a relay, all its processes together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,15 +34,26 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    /// Adds up the process group and everything below its members.
+    /// Adds up the process group and everything below its members, without those that are counted
+    /// elsewhere.
     ///
     /// # Errors
     ///
     /// There is no such process, or `/proc` isn't that of Linux.
-    pub(crate) fn of_group(leader: u32) -> Result<Self> {
+    pub(crate) fn of_group(leader: u32, without: &[u32]) -> Result<Self> {
+        let pids = members(leader)?.into_iter();
+        Self::of(pids.filter(|pid| !without.contains(pid)))
+    }
+
+    /// Adds up some processes.
+    ///
+    /// # Errors
+    ///
+    /// None of them is there.
+    pub(crate) fn of(pids: impl IntoIterator<Item = u32>) -> Result<Self> {
         let mut found = false;
         let mut usage = Self::default();
-        for pid in members(leader)? {
+        for pid in pids {
             // A process that ends meanwhile has given its time to its parent.
             let Some(stat) = Stat::read(pid) else {
                 continue;
@@ -74,6 +82,14 @@ impl Usage {
     }
 }
 
+impl Memory {
+    /// Adds that of other processes.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.resident += other.resident;
+        self.anonymous += other.anonymous;
+    }
+}
+
 /// CPU time of this process.
 pub(crate) fn own_cpu() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
@@ -85,19 +101,6 @@ pub(crate) fn cpu_of_ended_children() -> Result<Duration> {
     let stat = fs::read_to_string("/proc/self/stat").context("/proc/self/stat")?;
     let stat = Stat::parse(&stat).context("/proc/self/stat")?;
     Ok(TICK * stat.ended)
-}
-
-/// Bytes on the disk of everything in a directory, holes not counted.
-pub(crate) fn disk_usage(directory: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(directory) else {
-        return 0;
-    };
-    let sizes = entries.flatten().map(|entry| match entry.metadata() {
-        Ok(metadata) if metadata.is_dir() => disk_usage(&entry.path()),
-        Ok(metadata) => metadata.blocks() * BLOCK,
-        Err(_gone) => 0,
-    });
-    sizes.sum()
 }
 
 /// Model of the CPU, number of cores, memory and kernel, as far as they are told.
@@ -119,9 +122,16 @@ pub(crate) fn machine() -> String {
     )
 }
 
+/// Whether a process runs. One that has ended and waits for its parent to hear of it doesn't.
+pub(crate) fn living(pid: u32) -> bool {
+    Stat::read(pid).is_some_and(|stat| !stat.is_zombie)
+}
+
 /// What is needed of `/proc/<pid>/stat` (proc(5)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stat {
+    /// It only waits for its parent to hear of it.
+    is_zombie: bool,
     parent: u32,
     group: u32,
     /// User and system time, with children that have ended.
@@ -143,6 +153,7 @@ impl Stat {
         let number = |field: usize| fields.get(field - 3)?.parse::<u32>().ok();
         let ended = number(16)?.checked_add(number(17)?)?;
         Some(Self {
+            is_zombie: ["Z", "X"].contains(fields.first()?),
             parent: number(4)?,
             group: number(5)?,
             ticks: number(14)?.checked_add(number(15)?)?.checked_add(ended)?,
@@ -152,7 +163,11 @@ impl Stat {
 }
 
 /// The members of a process group and all their descendants.
-fn members(leader: u32) -> Result<BTreeSet<u32>> {
+///
+/// # Errors
+///
+/// There is no `/proc`.
+pub(crate) fn members(leader: u32) -> Result<BTreeSet<u32>> {
     let entries = fs::read_dir("/proc").context("/proc")?;
     let pids = entries
         .flatten()
@@ -204,12 +219,15 @@ mod tests {
     fn the_fields_follow_the_name_whatever_it_holds() {
         let stat = "12 (a) b (c) S 3 4 5 6 7 8 9 10 11 12 70 8 5 6 20 0 4 0";
         let expected = Stat {
+            is_zombie: false,
             parent: 3,
             group: 4,
             ticks: 89,
             ended: 11,
         };
         assert_eq!(Stat::parse(stat), Some(expected));
+        let ended = Stat::parse(&stat.replace(" S ", " Z "));
+        assert!(ended.is_some_and(|stat| stat.is_zombie));
         assert_eq!(Stat::parse("12 (a) S 1 2"), None);
         assert_eq!(Stat::parse(""), None);
     }
@@ -217,6 +235,7 @@ mod tests {
     #[test]
     fn a_family_is_the_group_and_all_below_it() {
         let stat = |parent, group| Stat {
+            is_zombie: false,
             parent,
             group,
             ticks: 0,
@@ -255,19 +274,10 @@ mod tests {
     #[test]
     fn this_process_has_used_time_and_memory() {
         assert!(own_cpu() > Duration::ZERO);
-        let usage = Usage::of_group(std::process::id()).unwrap();
+        let usage = Usage::of_group(std::process::id(), &[]).unwrap();
         assert!(usage.threads > Duration::ZERO);
         assert!(usage.memory.resident >= usage.memory.anonymous);
         assert!(usage.memory.anonymous > 0);
-    }
-
-    #[test]
-    fn a_directory_takes_what_its_files_take() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("inner")).unwrap();
-        fs::write(dir.path().join("inner/file"), vec![1; 100_000]).unwrap();
-        assert!((100_000..140_000).contains(&disk_usage(dir.path())));
-        assert_eq!(disk_usage(&dir.path().join("none")), 0);
     }
 
     #[test]

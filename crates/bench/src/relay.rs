@@ -1,30 +1,48 @@
 //! A relay as a child process: started on a directory, waited for, looked at, stopped with all
-//! its children.
+//! its children. A relay of several processes says in a file where it is: see [`ready`].
+
+mod ready;
+mod software;
 
 use std::{
+    cell::Cell,
+    convert::Infallible,
     fs::{self, File},
     net::{Ipv4Addr, SocketAddr, TcpListener},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process_group};
+use heliograph_sandbox::{
+    disk_usage,
+    process::{hide_variables, with_death_signal},
+    wait,
+};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::time::sleep;
 
 use crate::{
     client::Connection,
-    options::RelayOptions,
-    process::{Usage, cpu_of_ended_children, disk_usage},
+    options::{READY, RelayOptions},
+    process::{Usage, cpu_of_ended_children, living, members},
+    report::Software,
 };
+use ready::Server;
 
 /// How long a relay may take to start: some build indexes first.
 const START: Duration = Duration::from_secs(60);
 
+/// As [`START`], where a database has to start first.
+const START_OF_CLUSTER: Duration = Duration::from_secs(240);
+
 /// How long it may take to stop before it is killed: some write what they have in memory.
 const STOP: Duration = Duration::from_secs(60);
+
+/// How long killed processes may take to be gone: a database has to give back its memory first.
+const GONE: Duration = Duration::from_secs(20);
 
 /// How often a state is looked at.
 const POLL: Duration = Duration::from_millis(20);
@@ -41,7 +59,12 @@ const WORDS_BYTES: usize = 2_000;
 #[derive(Debug)]
 pub(crate) struct Relay {
     child: Child,
-    address: SocketAddr,
+    /// Where it listens: one address, or those of a cluster's gateways.
+    addresses: Vec<SocketAddr>,
+    /// Which of them is next.
+    next: Cell<usize>,
+    /// What a cluster stands on, counted apart.
+    servers: Vec<Server>,
     directory: PathBuf,
     log: PathBuf,
 }
@@ -62,26 +85,59 @@ impl Relay {
     /// It doesn't start, with its last words.
     pub(crate) async fn start(options: &RelayOptions, directory: &Path) -> Result<Self> {
         let port = free_port()?;
-        let command = fill(&options.command, port, directory, None);
+        let ready = directory.with_extension("ready");
+        let is_cluster = options.is_cluster();
+        let command = fill(&options.command, port, directory, None)
+            .replace(READY, &ready.display().to_string());
         let log = directory.with_extension("log");
         let child = spawn(&command, directory, &log)?;
         let mut relay = Self {
             child,
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))],
+            next: Cell::new(0),
+            servers: Vec::new(),
             directory: directory.to_owned(),
             log,
         };
-        relay.wait_until_up().await.with_context(|| {
+        let up = async {
+            if is_cluster {
+                relay.wait_until_ready(&ready).await?;
+            }
+            relay.wait_until_up().await
+        };
+        up.await.with_context(|| {
             let words = last_words(&relay.log);
             format!("{} doesn't start: {command}\n{words}", options.name)
         })?;
         Ok(relay)
     }
 
+    /// Waits until it has written where its parts are.
+    async fn wait_until_ready(&mut self, file: &Path) -> Result<()> {
+        let deadline = Instant::now() + START_OF_CLUSTER;
+        loop {
+            // The shell makes the file before anything is in it.
+            let text = fs::read_to_string(file).unwrap_or_default();
+            if text.ends_with('\n') {
+                (self.addresses, self.servers) = ready::parse(&text)?;
+                return Ok(());
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!("it ended: {status}");
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "not within {START_OF_CLUSTER:?}: nothing in {}",
+                file.display()
+            );
+            sleep(POLL).await;
+        }
+    }
+
     async fn wait_until_up(&mut self) -> Result<()> {
         let deadline = Instant::now() + START;
         loop {
-            let Err(error) = Connection::open(self.address, false).await else {
+            let Err(error) = Connection::open(self.address(), false).await else {
                 return Ok(());
             };
             if let Some(status) = self.child.try_wait()? {
@@ -92,18 +148,57 @@ impl Relay {
         }
     }
 
+    /// Where the next connection goes: to each address in turn.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+        let next = self.next.get();
+        self.next.set(next.wrapping_add(1));
+        self.addresses[next % self.addresses.len()]
     }
 
-    /// CPU time and memory so far.
+    /// Where it listens.
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// What it says of itself.
+    pub(crate) async fn software(&self) -> Software {
+        software::ask(self.address()).await
+    }
+
+    /// The process that was started, which leads a group.
+    pub(crate) fn leader(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Processes of [`servers`](Self::servers_usage).
+    pub(crate) fn server_pids(&self) -> Vec<u32> {
+        let pids = self.servers.iter().flat_map(|server| &server.pids);
+        pids.copied().collect()
+    }
+
+    /// CPU time and memory so far, without those of the servers that a cluster stands on.
     ///
     /// # Errors
     ///
     /// It has ended, with its last words.
     pub(crate) fn usage(&self) -> Result<Usage> {
-        let usage = Usage::of_group(self.child.id());
+        let usage = Usage::of_group(self.child.id(), &self.server_pids());
         usage.with_context(|| last_words(&self.log))
+    }
+
+    /// The same of these servers, by name.
+    ///
+    /// # Errors
+    ///
+    /// One has ended.
+    pub(crate) fn servers_usage(&self) -> Result<Vec<(&'static str, Usage)>> {
+        let each = self.servers.iter().map(|server| {
+            let usage = Usage::of(server.pids.iter().copied());
+            let usage =
+                usage.with_context(|| format!("{}: {}", server.name, last_words(&self.log)));
+            Ok((server.name, usage?))
+        });
+        each.collect()
     }
 
     /// Bytes of its directory on the disk.
@@ -148,7 +243,13 @@ impl Relay {
     ///
     /// It can't be waited for.
     pub(crate) async fn stop(mut self) -> Result<()> {
-        signal(&self.child, Signal::TERM);
+        if self.servers.is_empty() {
+            signal(&self.child, Signal::TERM);
+        } else {
+            // It stops its parts itself, in the right order.
+            let leader = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+            let _gone = leader.map(|leader| kill_process(leader, Signal::TERM));
+        }
         let deadline = Instant::now() + STOP;
         while self.child.try_wait()?.is_none() && Instant::now() < deadline {
             sleep(POLL).await;
@@ -159,9 +260,16 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
+        // The parts of a cluster have groups of their own, and die with who started them.
+        let mut family = members(self.child.id()).unwrap_or_default();
+        family.extend(self.server_pids());
         signal(&self.child, Signal::KILL);
         // It has been waited for, or is gone in an instant.
         let _gone = self.child.wait();
+        // Until then they write into its directory.
+        let Ok(_in_time) = wait::until(GONE, || {
+            Ok::<_, Infallible>((!family.iter().any(|pid| living(*pid))).then_some(()))
+        });
     }
 }
 
@@ -173,8 +281,10 @@ impl Drop for Relay {
 pub(crate) async fn import(command: &str, file: &Path, directory: &Path) -> Result<Import> {
     let command = fill(command, free_port()?, directory, Some(file));
     let log = directory.with_extension("log");
-    let (before, start) = (cpu_of_ended_children()?, Instant::now());
+    let start = Instant::now();
     let mut child = spawn(&command, directory, &log)?;
+    // It counts when it has been waited for.
+    let before = cpu_of_ended_children()?;
     let status = loop {
         match child.try_wait()? {
             Some(status) => break status,
@@ -193,17 +303,14 @@ pub(crate) async fn import(command: &str, file: &Path, directory: &Path) -> Resu
     })
 }
 
-/// Starts a command as the leader of a process group, so that all of it can be found and stopped.
+/// Starts a command as the leader of a process group, so that all of it can be found and stopped; it dies
+/// with this process.
 fn spawn(command: &str, directory: &Path, log: &Path) -> Result<Child> {
     fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
     let log = File::create(log).with_context(|| log.display().to_string())?;
-    let mut shell = Command::new("sh");
+    let mut shell = with_death_signal(Path::new("sh"));
     // What the environment holds for other runs of Heliograph is no setting of this one.
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("HELIOGRAPH_") {
-            shell.env_remove(name);
-        }
-    }
+    hide_variables(&mut shell, "HELIOGRAPH_");
     shell
         .args(["-c", command])
         .stdin(Stdio::null())
@@ -246,6 +353,8 @@ fn last_words(log: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
     use super::*;
 
     #[test]
@@ -257,6 +366,52 @@ mod tests {
             Some(Path::new("f")),
         );
         assert_eq!(filled, "a /d/x 9 /d f");
+    }
+
+    #[test]
+    fn a_relay_dies_with_who_started_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = dir.path().join("data");
+        // For the kernel the end of this thread is that of the process.
+        let starter = std::thread::spawn(move || {
+            let log = directory.with_extension("log");
+            let child = spawn("exec sleep 600", &directory, &log).unwrap();
+            let name = format!("/proc/{}/comm", child.id());
+            wait::within(START, "sleep", || {
+                let name = fs::read_to_string(&name).unwrap_or_default();
+                (name.trim() == "sleep").then_some(())
+            });
+            child
+        });
+        let mut child = starter.join().unwrap();
+        let ended = wait::until(START, || child.try_wait()).unwrap();
+        signal(&child, Signal::KILL);
+        assert_eq!(ended.and_then(|status| status.signal()), Some(9));
+    }
+
+    #[test]
+    fn what_a_relay_started_in_groups_of_its_own_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = dir.path().join("data");
+        let log = dir.path().join("log");
+        let file = dir.path().join("pid");
+        // As a part of a cluster, which takes its time to be gone.
+        let part = "setsid sh -c 'echo $$ > \"$0\"; while kill -0 $1; do :; done; sleep 0.3'";
+        let command = format!("{part} '{}' $$ & wait", file.display());
+        let relay = Relay {
+            child: spawn(&command, &directory, &log).unwrap(),
+            addresses: Vec::new(),
+            next: Cell::new(0),
+            servers: Vec::new(),
+            directory,
+            log,
+        };
+        let part: u32 = wait::within(START, "part", || {
+            fs::read_to_string(&file).ok()?.trim().parse().ok()
+        });
+        assert!(living(part));
+        drop(relay);
+        assert!(!living(part), "it is gone with the relay");
     }
 
     #[test]
@@ -291,7 +446,9 @@ mod tests {
         let command = format!("while :; do {burn}; sleep 0.7; done");
         let relay = Relay {
             child: spawn(&command, &directory, &log).unwrap(),
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
+            addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 1))],
+            next: Cell::new(0),
+            servers: Vec::new(),
             directory,
             log,
         };

@@ -1,8 +1,9 @@
 //! A whole run: every relay in turn, then in reversed order, each time on an empty directory.
 
-use std::{fs, path::Path};
+use std::{convert::Infallible, fs, io, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
+use heliograph_sandbox::wait;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{
@@ -10,7 +11,7 @@ use crate::{
     options::{Options, RelayOptions, Sizes},
     process::machine,
     relay::{Relay, import},
-    report::{CellReport, CorpusReport, RelayReport, Report, markdown},
+    report::{CellReport, CorpusReport, RelayReport, Report, Software, markdown, summary},
     work::Work,
 };
 
@@ -63,6 +64,7 @@ pub fn run(options: &Options, tell: &mut dyn FnMut(&str)) -> Result<Report> {
                 cores: &cores,
             };
             let measured = runtime.block_on(measure(&setting, &relays[nth], &directory, &mut keep));
+            let measured = measured.map(|software| report.relays[nth].software = software);
             if let Err(error) = measured {
                 if !report.has_figures() {
                     return Err(error);
@@ -72,7 +74,11 @@ pub fn run(options: &Options, tell: &mut dyn FnMut(&str)) -> Result<Report> {
                 add(&mut report.relays[nth].cells, failed);
             }
             // Room for the next one, which finds the disk as this one did.
-            fs::remove_dir_all(&directory).with_context(|| directory.display().to_string())?;
+            if let Err(error) = remove(&directory, REMOVAL) {
+                let left = format!("its data wasn't removed: {}: {error}", directory.display());
+                tell(&format!("{}: {left}", relays[nth].name));
+                remark(&mut report.relays[nth].cells, left);
+            }
         }
     }
     report.cross_check();
@@ -80,8 +86,43 @@ pub fn run(options: &Options, tell: &mut dyn FnMut(&str)) -> Result<Report> {
     Ok(report)
 }
 
+/// How long a directory may stay that can't be removed: what still runs writes files into it.
+const REMOVAL: Duration = Duration::from_secs(10);
+
+/// Removes a directory, if it is there.
+///
+/// # Errors
+///
+/// It can't be removed within `patience`.
+fn remove(directory: &Path, patience: Duration) -> io::Result<()> {
+    let mut last = Ok(());
+    let removed = wait::until(patience, || {
+        last = match fs::remove_dir_all(directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        };
+        Ok::<_, Infallible>(last.is_ok().then_some(()))
+    });
+    let Ok(_in_time) = removed;
+    last
+}
+
+/// Says something of the last work, whatever came of it.
+fn remark(cells: &mut [CellReport], text: String) {
+    if let Some(cell) = cells.last_mut() {
+        match cell.passes.last_mut() {
+            Some(figures) => figures.remarks.push(text),
+            None => cell.failures.push(text),
+        }
+    }
+}
+
 /// Where it stands in the report that a relay can't be started, or stopped.
 const START: &str = "start";
+
+/// What is said of a cluster's cells that others begin anew for.
+const NOT_FRESH: &str =
+    "a cluster isn't started anew on its data: memory may be what cells before left";
 
 /// What is the same for every relay and pass.
 struct Setting<'a> {
@@ -108,7 +149,7 @@ async fn measure(
     relay_options: &RelayOptions,
     directory: &Path,
     keep: &mut impl FnMut(Measured),
-) -> Result<()> {
+) -> Result<Software> {
     let Setting {
         options,
         work,
@@ -137,14 +178,30 @@ async fn measure(
     }
     let data = directory.join("data");
     let relay = cores.start(relay_options, &data).await?;
+    let software = relay.software().await;
+    if relay_options.is_cluster() {
+        setting.bench(&relay).warm_up().await?;
+    }
     setting.bench(&relay).run(keep).await;
+    let fresh = FRESH.into_iter().filter(|name| options.wants(name));
+    if relay_options.is_cluster() {
+        for name in fresh {
+            let (name, mut figures) = setting.bench(&relay).run_fresh(name).await;
+            if let Ok(figures) = &mut figures {
+                figures.remarks.push(NOT_FRESH.to_owned());
+            }
+            keep((name, figures));
+        }
+        relay.stop().await?;
+        return Ok(software);
+    }
     relay.stop().await?;
-    for name in FRESH.into_iter().filter(|name| options.wants(name)) {
+    for name in fresh {
         let relay = cores.start(relay_options, &data).await?;
         keep(setting.bench(&relay).run_fresh(name).await);
         relay.stop().await?;
     }
-    Ok(())
+    Ok(software)
 }
 
 /// Adds what is wrong with the answers of a relay on what was imported: a file that was skipped is
@@ -198,12 +255,14 @@ fn begin(options: &Options, relays: &[RelayOptions], sizes: &Sizes, work: &Work)
         name: relay.name.clone(),
         command: relay.command.clone(),
         durability: relay.durability.clone(),
+        software: Software::default(),
         cells: Vec::new(),
     });
     Report {
         commit: options.commit.clone(),
         command: options.command.clone(),
         machine: machine(),
+        started: options.started.clone(),
         corpus: CorpusReport {
             seed: options.seed,
             authors: work.corpus.options().authors,
@@ -262,6 +321,19 @@ fn write(report: &Report, directory: &Path) -> Result<()> {
     for (name, text) in [("bench.json", json), ("bench.md", markdown(report))] {
         let path = directory.join(name);
         fs::write(&path, text).with_context(|| path.display().to_string())?;
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    for relay in &report.relays {
+        let Some(summary) = summary(report, relay, cores) else {
+            continue;
+        };
+        let directory = directory.join(&relay.name);
+        fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
+        let json = serde_json::to_string_pretty(&summary)?;
+        for (name, text) in [("summary.json", json), ("summary.md", summary.markdown())] {
+            let path = directory.join(name);
+            fs::write(&path, text).with_context(|| path.display().to_string())?;
+        }
     }
     Ok(())
 }
@@ -328,5 +400,38 @@ impl Cores {
 
     async fn start(&self, options: &RelayOptions, directory: &Path) -> Result<Relay> {
         Relay::start(options, directory).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_removed_or_said_to_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, file) = (dir.path().join("data"), dir.path().join("file"));
+        fs::create_dir_all(data.join("inner")).unwrap();
+        fs::write(&file, "").unwrap();
+        for _again in 0..2 {
+            assert!(remove(&data, Duration::ZERO).is_ok() && !data.exists());
+        }
+        assert!(remove(&file, Duration::ZERO).is_err(), "no directory");
+    }
+
+    #[test]
+    fn what_is_said_of_a_relay_stands_with_its_last_work() {
+        let mut cells = Vec::new();
+        remark(&mut cells, "nothing was measured".to_owned());
+        for name in ["load", "idle"] {
+            add(&mut cells, (name.to_owned(), Ok(Figures::default())));
+        }
+        remark(&mut cells, "data stays".to_owned());
+        assert_eq!(cells[0].passes[0].remarks, [""; 0]);
+        assert_eq!(cells[1].passes[0].remarks, ["data stays"]);
+        let failed = anyhow::anyhow!("no answer");
+        add(&mut cells, ("start".to_owned(), Err(failed)));
+        remark(&mut cells, "data stays".to_owned());
+        assert_eq!(cells[2].failures, ["no answer", "data stays"]);
     }
 }

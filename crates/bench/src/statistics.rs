@@ -11,6 +11,9 @@ pub struct Latency {
     pub count: u64,
     /// Half are shorter or as long.
     pub p50_ms: f64,
+    /// Nine of ten are shorter or as long.
+    #[serde(default)]
+    pub p90_ms: f64,
     /// 99 of a hundred are shorter or as long.
     pub p99_ms: f64,
     /// The longest.
@@ -31,6 +34,7 @@ impl Latency {
         Self {
             count: samples.len() as u64,
             p50_ms: at(50),
+            p90_ms: at(90),
             p99_ms: at(99),
             max_ms: milliseconds(*max),
         }
@@ -84,7 +88,8 @@ mod tests {
         let samples = (1..=200).rev().map(Duration::from_millis).collect();
         let latency = Latency::of(samples);
         assert_eq!((latency.count, latency.p50_ms), (200, 100.0));
-        assert_eq!((latency.p99_ms, latency.max_ms), (198.0, 200.0));
+        assert_eq!((latency.p90_ms, latency.p99_ms), (180.0, 198.0));
+        assert_eq!(latency.max_ms, 200.0);
     }
 
     #[test]

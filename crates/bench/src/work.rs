@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use heliograph_corpus::{Corpus, Options as CorpusOptions, Summary};
-use heliograph_protocol::{Address, Event, EventId, Filter, KindClass, PublicKey, Timestamp};
+use heliograph_protocol::{Address, Event, EventId, Filter, Kind, KindClass, PublicKey, Timestamp};
 use serde_json::json;
 
 use crate::options::Sizes;
@@ -21,6 +21,9 @@ const FEED_AUTHORS: usize = 500;
 
 /// Rows of a home feed, as clients ask for them.
 const FEED_LIMIT: usize = 200;
+
+/// The kind of events that nobody asks for.
+const FIRST_KIND: u16 = 7_777;
 
 /// Authors that write live notes, in each live cell others.
 pub(crate) const LIVE_AUTHORS: u32 = 20;
@@ -142,10 +145,26 @@ impl Work {
 
     /// Signs the live notes of a cell.
     pub(crate) fn live_notes(&self, cell: u32, count: u64) -> Vec<Event> {
+        self.long_notes(cell, count, 0)
+    }
+
+    /// Signs events that no question asks for, to begin with.
+    pub(crate) fn first_events(&self, skip: u64, count: u64) -> Vec<Event> {
+        let events = (skip..skip + count).map(|nth| {
+            self.corpus
+                .sign(0, self.live_start() + nth, FIRST_KIND, &[], "")
+        });
+        events.collect()
+    }
+
+    /// The same, with so many bytes more in each.
+    pub(crate) fn long_notes(&self, cell: u32, count: u64, more: usize) -> Vec<Event> {
+        let more = "x".repeat(more);
         let note = |nth: u64| {
             let author = cell * LIVE_AUTHORS + u32::try_from(nth % 20).unwrap_or(0);
-            let text =
-                format!("live note {nth}, of about as many bytes as a note usually has in it");
+            let text = format!(
+                "live note {nth}, of about as many bytes as a note usually has in it{more}"
+            );
             self.corpus
                 .sign(author, self.live_start() + nth, 1, &[], &text)
         };
@@ -263,8 +282,12 @@ impl<'a> Asker<'a> {
         let each = |make: &dyn Fn(usize) -> serde_json::Value| -> Vec<String> {
             (0..self.count).map(|nth| make(nth).to_string()).collect()
         };
-        let step = (self.events.len() / self.count.max(1)).max(1);
-        let id = |nth: usize| self.events.get(nth * step).map(|event| event.id().to_hex());
+        // Private messages are answered to nobody, or only to those concerned, as a relay sees fit.
+        let open =
+            |event: &&&Event| ![Kind::DIRECT_MESSAGE, Kind::GIFT_WRAP].contains(&event.kind());
+        let open: Vec<&&Event> = self.events.iter().filter(open).collect();
+        let step = (open.len() / self.count.max(1)).max(1);
+        let id = |nth: usize| open.get(nth * step).map(|event| event.id().to_hex());
         let thread = |nth: usize| self.threads.get(nth * 3 % self.threads.len().max(1));
         let until = self.end.as_secs();
         vec![

@@ -5,7 +5,7 @@ use std::fs;
 use clap::Parser as _;
 use heliograph_bench::{
     options::{Options, Sizes},
-    report::Report,
+    report::{Metric, Report, Summary},
     run,
 };
 use heliograph_testkit::process::{binary, conformance_config};
@@ -23,9 +23,21 @@ fn relay(name: &str, settings: &str) -> String {
 
 /// Runs a small bench; returns the report, and the table as it was written.
 fn bench(sizes: Sizes, arguments: &[&str]) -> (Report, String) {
+    let (report, table, _) = bench_with_summary(sizes, arguments);
+    (report, table)
+}
+
+/// The same, with the first relay's summary if it has one.
+fn bench_with_summary(sizes: Sizes, arguments: &[&str]) -> (Report, String, Option<Summary>) {
     let out = tempfile::tempdir().expect("a directory");
     let path = out.path().join("results");
-    let fixed = ["bench", "--out", path.to_str().expect("a plain path")];
+    let fixed = [
+        "bench",
+        "--out",
+        path.to_str().expect("a plain path"),
+        "--worker",
+        env!("CARGO_BIN_EXE_heliograph-bench"),
+    ];
     let mut options = Options::parse_from(fixed.iter().chain(arguments));
     options.sizes = Some(sizes);
     let mut lines = Vec::new();
@@ -37,11 +49,22 @@ fn bench(sizes: Sizes, arguments: &[&str]) -> (Report, String) {
         (&written.corpus, &written.passes),
         (&report.corpus, &report.passes)
     );
+    let summary = path.join(&report.relays[0].name).join("summary.json");
+    let summary = fs::read_to_string(&summary).ok().map(|text| {
+        let text = serde_json::from_str(&text).expect("a summary");
+        assert!(summary.with_extension("md").is_file(), "both are written");
+        text
+    });
     let entries = fs::read_dir(&path).expect("it is there");
     let left: Vec<_> = entries.flatten().collect();
-    assert_eq!(left.len(), 2, "data directories are removed: {left:?}");
+    let written = 2 + usize::from(summary.is_some());
+    assert_eq!(
+        left.len(),
+        written,
+        "data directories are removed: {left:?}"
+    );
     let table = fs::read_to_string(path.join("bench.md")).expect("it is written");
-    (report, table)
+    (report, table, summary)
 }
 
 #[test]
@@ -50,11 +73,13 @@ fn every_cell_completes_with_right_counts() {
         "own=exec '{}' --data {{dir}} import {{file}}",
         binary().display()
     );
-    let (report, table) = bench(
+    let (report, table, summary) = bench_with_summary(
         Sizes::small(),
         &[
             "--relay",
             &relay("own", ""),
+            "--sockets-per-address",
+            "50",
             "--import",
             &import,
             "--passes",
@@ -63,8 +88,8 @@ fn every_cell_completes_with_right_counts() {
     );
     assert!(report.findings.is_empty(), "{table}");
     let own = &report.relays[0];
-    // Import, load, ten kinds of questions twice, four ways to publish, three fans, three of connections.
-    assert_eq!(own.cells.len(), 1 + 1 + 20 + 4 + 3 + 3, "{table}");
+    // Import, load, ten kinds of questions twice, four ways to publish, three fans, five of connections.
+    assert_eq!(own.cells.len(), 1 + 1 + 20 + 4 + 3 + 5, "{table}");
     assert!(own.is_valid(), "{table}");
     for cell in &own.cells {
         let [figures] = cell.passes.as_slice() else {
@@ -83,7 +108,8 @@ fn every_cell_completes_with_right_counts() {
             "{}",
             cell.name
         );
-        let loaded = cell.name == "import";
+        // Those that others hold count no bytes.
+        let loaded = ["import", "sockets"].contains(&cell.name.as_str());
         assert!(
             loaded || (figures.latency.count > 0 && figures.bytes_received > 0),
             "{}",
@@ -98,6 +124,67 @@ fn every_cell_completes_with_right_counts() {
     assert_eq!(figures("live 1→20, 50 notes").counts, [50; 20]);
     assert!(figures("idle, deflate offered").extra["with deflate"] > 29.0);
     assert!(figures("REQ kind 1, limit 500 (20×)").rows >= 500);
+    let sockets = &figures("sockets").extra;
+    assert_eq!(sockets["connections"], 200.0);
+    assert_eq!((sockets["missing"], sockets["duplicate"]), (0.0, 0.0));
+    assert_eq!(figures("sockets").operations, 400);
+    assert_eq!(figures("stalled readers").operations, 38 * 250);
+    let told = &figures("stalled readers").extra;
+    let ends = told
+        .iter()
+        .filter(|(name, _)| name.starts_with("stalled: "));
+    assert_eq!(ends.map(|(_, count)| count).sum::<f64>(), 2.0, "{table}");
+    check_summary(&summary.expect("both cells ran"));
+}
+
+/// Everything that is asked of a relay but how long it took, which says nothing here.
+fn check_summary(summary: &Summary) {
+    let mut warnings = summary.warnings.iter();
+    assert!(
+        warnings.all(|warning| warning.starts_with("The generator used ")),
+        "{summary:?}"
+    );
+    let software = summary.relay.software.as_deref();
+    assert!(software.is_some_and(|software| software.ends_with("/heliograph")));
+    assert_eq!(
+        summary.scenarios.keys().collect::<Vec<_>>(),
+        ["slow_readers", "sockets"]
+    );
+    let wrong = summary.scenarios.values().flat_map(|scenario| {
+        let limits = scenario.thresholds.iter();
+        limits.filter(|limit| !limit.passed && limit.metric != "slow_healthy_slowdown")
+    });
+    assert_eq!(wrong.count(), 0, "{summary:?}");
+    let closed = &summary.scenarios["slow_readers"].metrics["slow_closed"];
+    assert_eq!(*closed, Metric::Count { count: 2 });
+}
+
+#[test]
+fn a_relay_that_keeps_readers_that_stall_is_told() {
+    let sizes = Sizes {
+        events: 300,
+        stalled: (20, 50, 5, 100),
+        ..Sizes::small()
+    };
+    // Room for everything: the one that doesn't read is never too slow.
+    let patient = relay("patient", "--set gateway.outbox_bytes_max=1073741824");
+    let (report, table, summary) = bench_with_summary(
+        sizes,
+        &["--relay", &patient, "--passes", "1", "--only", "stalled"],
+    );
+    let cell = report.relays[0].cell("stalled readers").expect("it ran");
+    assert!(cell.is_valid(), "{table}");
+    assert!(
+        table.contains("1 of 1 stalled readers were not closed"),
+        "{table}"
+    );
+    let summary = summary.expect("it ran");
+    let limits = &summary.scenarios["slow_readers"].thresholds;
+    let open = limits
+        .iter()
+        .find(|limit| limit.metric == "slow_close_missing");
+    assert!(open.is_some_and(|limit| !limit.passed), "{summary:?}");
+    assert_eq!(summary.skipped.keys().collect::<Vec<_>>(), ["sockets"]);
 }
 
 #[test]

@@ -58,8 +58,14 @@ settings! {
     /// here too.
     gateway: Gateway {
         /// Where clients connect. On this machine only by default, so that nothing is published by
-        /// accident; `0.0.0.0:7777` or `[::]:7777` for the world, behind a proxy that speaks TLS.
+        /// accident; `0.0.0.0:7777` or `[::]:7777` for the world, behind a proxy that speaks TLS or with
+        /// `gateway.certificate`.
         listen: SocketAddr = "127.0.0.1:7777", "address", socket(), restart;
+        /// A PEM file with the certificate that clients see, and those between it and an authority: clients
+        /// connect with TLS then, and only so. What is new in the file is in use within half a minute.
+        certificate: Option<PathBuf> = "", "path", optional_path(), restart;
+        /// A PEM file with the key of `gateway.certificate`.
+        key: Option<PathBuf> = "", "path", optional_path(), restart;
         /// The URL paths that are relays; others answer 404 (R11-8).
         paths: Vec<String> = ["/"], "list of paths", paths(), restart;
         /// Connections at a time; further ones get 503. A lower limit of open files lowers it
@@ -78,6 +84,9 @@ settings! {
         /// Networks whose `X-Forwarded-For` is believed: the right-most address outside of them is
         /// the client's. Empty by default, since anyone can send that header.
         trusted_proxies: Vec<IpNetwork> = [], "list of networks", networks(), reload;
+        /// Whether connections from `gateway.trusted_proxies` begin with a header of the PROXY protocol, version 2, which
+        /// names the client; without one they are closed. All others connect as ever.
+        proxy_protocol: bool = false, "yes or no", flag(), reload;
         /// Bytes in one client message, after inflating; longer ones close the connection (1009).
         /// Holds an event of 64 KiB twice, or a filter of 1,900 ids.
         message_bytes_max: usize = 131_072, "bytes", integer(4 * KIB..=64 * MIB), reload;
@@ -244,8 +253,8 @@ settings! {
 
     /// The newest events, indexed in memory in front of the store.
     recent: Recent {
-        /// Events in the index, about 60 bytes each beside their text. Also never more than a
-        /// quarter of the memory limit: most REQs ask for what is new.
+        /// Events in the index, about 128 bytes each beside their text. Also never more than an
+        /// eighth of the memory limit: most REQs ask for what is new.
         events_max: usize = 2_000_000, "events", integer(1_000..=100_000_000), restart;
         /// Bytes of event texts kept with them; 0 is derived from the memory limit.
         text_bytes_max: Option<u64> = 0, "bytes",

@@ -17,6 +17,7 @@ pub(crate) fn check(config: &Config, written: &Written, errors: &mut Vec<ConfigE
         large_events(config),
         events_fit_messages(config),
         listeners_differ(config),
+        proxies_are_known(config),
         grace_covers_drain(config),
         count_covers_scan(config),
         probes_outlive_audit(config),
@@ -61,6 +62,16 @@ fn listeners_differ(Config { gateway, admin, .. }: &Config) -> Option<Broken> {
     same.then(|| {
         let problem = "is the same as gateway.listen, allowed is another port or \"\"".to_owned();
         ("admin.listen", problem)
+    })
+}
+
+fn proxies_are_known(Config { gateway, .. }: &Config) -> Option<Broken> {
+    (gateway.proxy_protocol && gateway.trusted_proxies.is_empty()).then(|| {
+        let problem =
+            "true reads headers of gateway.trusted_proxies, which is empty: allowed is false, \
+                       or true with the networks of the balancer"
+                .to_owned();
+        ("gateway.proxy_protocol", problem)
     })
 }
 

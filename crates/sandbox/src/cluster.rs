@@ -22,7 +22,7 @@ use std::{
 
 pub use links::{Links, Peer};
 pub use member::{Member, Role};
-pub use options::{ClusterOptions, Durability};
+pub use options::{ClusterOptions, Durability, LIMITS};
 pub use servers::{CqlServers, NatsServers};
 
 use crate::{

@@ -6,6 +6,7 @@
 use std::{
     env,
     fs::{self, File},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process,
     sync::atomic::{AtomicU32, Ordering},
@@ -18,6 +19,12 @@ const TMPFS: &str = "/dev/shm";
 
 /// What must be free on it: a Cassandra node takes about 200 MiB, a JetStream test less.
 const TMPFS_FREE_BYTES_MIN: u64 = 2 << 30;
+
+/// Bytes in a block of `stat`(2).
+const BLOCK: u64 = 512;
+
+/// The directory for temporary files that every account may write to.
+const TMP: &str = "/tmp";
 
 /// What every directory of this crate lies in.
 const BASE: &str = "heliograph-sandbox";
@@ -76,12 +83,42 @@ impl Drop for Directory {
 
 /// The directory that all of an account's instances share.
 pub(crate) fn base(storage: Storage) -> PathBuf {
-    let user = rustix::process::getuid().as_raw();
     let parent = match storage {
         Storage::Memory if has_room(Path::new(TMPFS)) => PathBuf::from(TMPFS),
         Storage::Memory | Storage::Disk => env::temp_dir(),
     };
-    parent.join(format!("{BASE}-{user}"))
+    parent.join(own_name())
+}
+
+/// Bytes on the disk of everything in a directory, holes not counted.
+#[must_use]
+pub fn disk_usage(directory: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return 0;
+    };
+    let sizes = entries.flatten().map(|entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => disk_usage(&entry.path()),
+        Ok(metadata) => metadata.blocks() * BLOCK,
+        Err(_gone) => 0,
+    });
+    sizes.sum()
+}
+
+/// Where locks of this kind lie: of what the machine has once, so the same for everybody, wherever each has
+/// its temporary files.
+pub(crate) fn locks(kind: &str) -> PathBuf {
+    let everybody = Path::new(TMP);
+    let parent = if everybody.is_dir() {
+        everybody.to_owned()
+    } else {
+        env::temp_dir()
+    };
+    parent.join(own_name()).join(kind)
+}
+
+/// What a directory is called that all of an account's instances share.
+fn own_name() -> String {
+    format!("{BASE}-{}", rustix::process::getuid().as_raw())
 }
 
 /// Waits for its turn and holds the lock until the file is dropped.
@@ -134,5 +171,14 @@ mod tests {
         File::create(left.join(LOCK)).unwrap();
         let _directory = Directory::create("test", Storage::Disk).unwrap();
         assert!(!left.exists());
+    }
+
+    #[test]
+    fn a_directory_takes_what_its_files_take() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("inner")).unwrap();
+        fs::write(dir.path().join("inner/file"), vec![1; 100_000]).unwrap();
+        assert!((100_000..140_000).contains(&disk_usage(dir.path())));
+        assert_eq!(disk_usage(&dir.path().join("none")), 0);
     }
 }

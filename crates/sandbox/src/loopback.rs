@@ -36,7 +36,7 @@ impl Block {
     /// The directory of the locks can't be written, or addresses in 127.0.0.0/8 aren't local here.
     pub(crate) fn take() -> Result<Self, Error> {
         static TAKEN: AtomicU32 = AtomicU32::new(0);
-        let locks = directory::base(crate::Storage::Disk).join("loopback");
+        let locks = directory::locks("loopback");
         fs::create_dir_all(&locks).map_err(Error::path("can't create", &locks))?;
         for _ in 0..TRIES {
             // Neighbouring processes begin far from each other.

@@ -268,7 +268,10 @@ pub(crate) fn tail(count: usize, output: &str) -> String {
 
 /// `program` under `setpriv`, which has the kernel kill it when its parent dies, then becomes it.
 /// Without `setpriv` children of a killed parent live on; drop works all the same.
-fn with_death_signal(program: &Path) -> Command {
+///
+/// The kernel takes the end of the thread that starts it for the death of the parent.
+#[must_use]
+pub fn with_death_signal(program: &Path) -> Command {
     static SETPRIV: OnceLock<bool> = OnceLock::new();
     let present = *SETPRIV.get_or_init(|| {
         let mut probe = Command::new("setpriv");

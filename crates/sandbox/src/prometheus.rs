@@ -60,6 +60,8 @@ pub struct PrometheusOptions {
     pub features: Vec<String>,
     /// For how long the newest sample of a series that isn't known to have ended counts.
     pub lookback: Duration,
+    /// Whether others may send it samples, to `/api/v1/write`.
+    pub takes_writes: bool,
     /// Where its samples are.
     pub storage: Storage,
 }
@@ -73,6 +75,7 @@ impl Default for PrometheusOptions {
             rules: Vec::new(),
             features: vec!["exemplar-storage".to_owned()],
             lookback: Duration::from_secs(300),
+            takes_writes: false,
             storage: Storage::Memory,
         }
     }
@@ -111,6 +114,9 @@ impl Prometheus {
             format!("--web.listen-address={address}"),
             format!("--query.lookback-delta={}", duration(options.lookback)),
         ];
+        if options.takes_writes {
+            arguments.push("--web.enable-remote-write-receiver".to_owned());
+        }
         if !options.features.is_empty() {
             let features = options.features.join(",");
             arguments.push(format!("--enable-feature={features}"));

@@ -3,7 +3,10 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use rustls_pki_types::{
@@ -23,7 +26,7 @@ pub struct ShownCertificate {
     /// Where to look again, if who uses it does so too.
     file: Option<PathBuf>,
     /// When it ends, in Unix seconds; 0 where nobody knows.
-    not_after_secs: AtomicU64,
+    not_after_secs: Arc<AtomicU64>,
     /// Whether the last attempt to read it failed.
     failed: AtomicBool,
 }
@@ -35,8 +38,17 @@ impl ShownCertificate {
         Self {
             purpose,
             file: None,
-            not_after_secs: AtomicU64::new(not_after_secs),
+            not_after_secs: Arc::new(AtomicU64::new(not_after_secs)),
             failed: AtomicBool::new(false),
+        }
+    }
+
+    /// A certificate whose end, in Unix seconds, is told by who shows it, and changes with it.
+    #[must_use]
+    pub fn told(purpose: &'static str, not_after_secs: Arc<AtomicU64>) -> Self {
+        Self {
+            not_after_secs,
+            ..Self::ending(purpose, 0)
         }
     }
 

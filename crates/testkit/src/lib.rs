@@ -4,6 +4,7 @@ use std::time::Duration;
 
 pub mod client;
 pub mod frame;
+mod handshake;
 pub mod history;
 pub mod http;
 pub mod keys;

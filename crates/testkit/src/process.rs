@@ -435,8 +435,10 @@ fn show(text: &str) {
 
 /// The address in a line such as `listening on ws://127.0.0.1:7777`.
 fn listening_on(line: &str) -> Option<SocketAddr> {
-    let (_, url) = line.split_once("ws://")?;
-    line.contains("listening on").then_some(())?;
+    let (_, url) = line.split_once("listening on ")?;
+    let url = url
+        .strip_prefix("ws://")
+        .or_else(|| url.strip_prefix("wss://"))?;
     let end = url.find(|sign: char| !sign.is_ascii_digit() && !".:[]".contains(sign));
     url[..end.unwrap_or(url.len())].parse().ok()
 }
@@ -476,6 +478,7 @@ mod tests {
             listening_on("{\"message\":\"listening on ws://127.0.0.1:7777\"}"),
             address
         );
+        assert_eq!(listening_on("listening on wss://127.0.0.1:7777"), address);
         assert_eq!(listening_on("connect to ws://127.0.0.1:7777"), None);
     }
 

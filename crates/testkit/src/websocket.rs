@@ -16,11 +16,11 @@ use sha1::{Digest, Sha1};
 use crate::{
     PATIENCE,
     frame::{BINARY, CLOSE, CONTINUATION, Frame, PING, PONG, RSV1, TEXT},
+    handshake::KEY,
     http::Response,
 };
 
-/// The key of every handshake: 16 bytes, base64.
-const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+pub use crate::handshake::Handshake;
 
 /// Lines of transcript kept, and characters of each shown.
 const LINES_MAX: usize = 200;
@@ -65,65 +65,6 @@ pub struct WebSocket {
     lines: VecDeque<String>,
     /// The answer to the handshake.
     pub response: Response,
-}
-
-/// An upgrade request, right until a test changes it.
-#[derive(Debug, Clone)]
-pub struct Handshake {
-    /// The path and query.
-    pub path: String,
-    /// The header lines but `Host`.
-    pub fields: Vec<String>,
-}
-
-impl Default for Handshake {
-    fn default() -> Self {
-        let fields = [
-            "Connection: Upgrade".to_owned(),
-            "Upgrade: websocket".to_owned(),
-            "Sec-WebSocket-Version: 13".to_owned(),
-            format!("Sec-WebSocket-Key: {KEY}"),
-        ];
-        Self {
-            path: "/".to_owned(),
-            fields: fields.to_vec(),
-        }
-    }
-}
-
-impl Handshake {
-    /// Asks for another path.
-    #[must_use]
-    pub fn path(mut self, path: &str) -> Self {
-        path.clone_into(&mut self.path);
-        self
-    }
-
-    /// Adds a header line.
-    #[must_use]
-    pub fn field(mut self, line: &str) -> Self {
-        self.fields.push(line.to_owned());
-        self
-    }
-
-    /// Leaves out the header line of this name.
-    #[must_use]
-    pub fn without(mut self, name: &str) -> Self {
-        self.fields
-            .retain(|line| !line.starts_with(&format!("{name}:")));
-        self
-    }
-
-    /// The request as text.
-    #[must_use]
-    pub fn request(&self, address: SocketAddr) -> String {
-        let mut text = format!("GET {} HTTP/1.1\r\nHost: {address}\r\n", self.path);
-        for field in &self.fields {
-            text.push_str(field);
-            text.push_str("\r\n");
-        }
-        text + "\r\n"
-    }
 }
 
 impl WebSocket {
@@ -200,8 +141,12 @@ impl WebSocket {
         stream.set_nodelay(true).map_err(socket)?;
         stream.set_write_timeout(Some(PATIENCE)).map_err(socket)?;
         stream.set_read_timeout(Some(patience)).map_err(socket)?;
-        let request = handshake.request(address);
-        stream.write_all(request.as_bytes()).map_err(socket)?;
+        let request = [
+            &handshake.preface[..],
+            handshake.request(address).as_bytes(),
+        ]
+        .concat();
+        stream.write_all(&request).map_err(socket)?;
         let mut buffer = Vec::new();
         let end = loop {
             if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {

@@ -61,6 +61,8 @@ relay gateway auth policy verify canary log
   "matcher" (dict "listen" (printf "%s:7779" $values.bindAddress))
   "admin" (dict "listen" (printf "%s:7778" $values.bindAddress))
 -}}
+{{/* Only where it is said: a program that is a version older doesn't know the key. */}}
+{{- if $values.proxyProtocol }}{{ $_ := set $chart.gateway "proxy_protocol" true }}{{ end -}}
 {{/* Behind the gateways' name each reader is at another one, so that one at least isn't where probes are published. */}}
 {{- $service := include "heliograph.serviceUrl" .root -}}
 {{- $gateways := include "heliograph.gatewaysUrl" .root -}}

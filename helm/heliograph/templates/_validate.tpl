@@ -100,6 +100,11 @@ What can't be, each refused with one sentence that says what to do. Shapes of si
 {{- end -}}
 {{- end -}}
 
+{{/* refuses 32: headers of nobody */}}
+{{- if and $values.proxyProtocol (not $values.trustedProxies) -}}
+{{- fail "proxyProtocol is true, but trustedProxies is empty, so nobody's headers would be read: name the balancer's networks." -}}
+{{- end -}}
+
 {{/* refuses 15: two ways to scrape, that would count everything twice */}}
 {{- if and $values.metrics.serviceMonitor.enabled $values.metrics.podMonitor.enabled -}}
 {{- fail "metrics.serviceMonitor.enabled and metrics.podMonitor.enabled are both true, and everything would be counted twice: choose one." -}}

@@ -8,7 +8,6 @@ use std::{
 };
 
 use hashbrown::HashMap;
-use heliograph_config::IpNetwork;
 use heliograph_policy::TokenBucket;
 use hyper::{HeaderMap, header::HeaderName};
 use parking_lot::Mutex;
@@ -71,6 +70,8 @@ struct Entry {
     /// HTTP connections that aren't upgraded.
     requests: usize,
     connects: TokenBucket,
+    /// TLS handshakes, which cost more than what comes after them.
+    handshakes: TokenBucket,
     events: TokenBucket,
     reqs: TokenBucket,
     bad_signatures: u32,
@@ -84,6 +85,7 @@ impl Entry {
             connections: 0,
             requests: 0,
             connects: limits.connects_per_ip.bucket(),
+            handshakes: limits.connects_per_ip.bucket(),
             events: limits.events_per_ip.bucket(),
             reqs: limits.reqs_per_ip.bucket(),
             bad_signatures: 0,
@@ -97,6 +99,7 @@ impl Entry {
         self.connections + self.requests == 0
             && self.banned_until.is_none_or(|until| until <= now)
             && self.connects.is_full(now)
+            && self.handshakes.is_full(now)
             && self.events.is_full(now)
             && self.reqs.is_full(now)
     }
@@ -169,6 +172,24 @@ impl Addresses {
         Some(Requesting { entry })
     }
 
+    /// Whether a peer may have a TLS handshake, which is as many as it may have connections.
+    pub(crate) fn handshake(
+        &self,
+        peer: IpAddr,
+        limits: &ConnectionLimits,
+        now: Instant,
+    ) -> Result<(), Refused> {
+        let entry = self.entry(AddressKey::new(peer), limits, now);
+        let mut known = entry.lock();
+        if known.banned_until.is_some_and(|until| until > now) {
+            return Err(Refused::Banned);
+        }
+        match known.handshakes.take(now, 1) {
+            true => Ok(()),
+            false => Err(Refused::Rate),
+        }
+    }
+
     fn entry(&self, key: AddressKey, limits: &ConnectionLimits, now: Instant) -> Arc<Mutex<Entry>> {
         let mut entries = self.entries.lock();
         let Entries { map, sweep_at } = &mut *entries;
@@ -228,8 +249,11 @@ impl Drop for Admitted {
 
 /// The client's own address: the peer, or, if the peer is a trusted proxy, the right-most address
 /// in `X-Forwarded-For` that isn't one.
-pub(crate) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNetwork]) -> IpAddr {
-    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
+pub(crate) fn client_address(
+    peer: IpAddr,
+    headers: &HeaderMap,
+    is_trusted: impl Fn(IpAddr) -> bool,
+) -> IpAddr {
     if !is_trusted(peer) {
         return peer;
     }
@@ -398,8 +422,9 @@ mod tests {
         for value in forwarded {
             headers.append("x-forwarded-for", value.parse().unwrap());
         }
-        let trusted = ["10.0.0.0/8".parse().unwrap()];
-        let found = client_address(peer.parse().unwrap(), &headers, &trusted);
+        let trusted: heliograph_config::IpNetwork = "10.0.0.0/8".parse().unwrap();
+        let is_trusted = |address| trusted.contains(address);
+        let found = client_address(peer.parse().unwrap(), &headers, is_trusted);
         assert_eq!(found, client.parse::<IpAddr>().unwrap());
     }
 

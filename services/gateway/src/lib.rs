@@ -5,6 +5,7 @@
 //! reaches a client's socket but through its outbox, which is bounded in bytes.
 
 mod addresses;
+mod admission;
 mod http;
 mod hub;
 mod kinds;
@@ -12,6 +13,7 @@ mod metrics;
 mod options;
 mod outbox;
 mod pipeline;
+mod proxy;
 mod received;
 mod seats;
 mod server;
@@ -19,6 +21,7 @@ mod session;
 mod shape;
 mod stream;
 mod tally;
+mod tls;
 mod tops;
 mod verified;
 mod websocket;
@@ -30,4 +33,5 @@ pub use options::{ConnectionLimits, Info, Options, Rate};
 pub use pipeline::{Known, Lookup};
 pub use server::{Clock, Gateway, attend, run};
 pub use stream::Stream;
+pub use tls::{CertificateFiles, IdentityError, Tls};
 pub use verified::Verified;

@@ -1,7 +1,7 @@
 //! What an operator decides about this gateway, checked. Limits that clients feel also fill the
 //! information document: what is advertised is what is enforced (R11-4).
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, net::IpAddr, time::Duration};
 
 use heliograph_config::IpNetwork;
 use heliograph_policy::{EventLimits, FilterLimits, LiveControl, RelayUrls, TokenBucket};
@@ -32,9 +32,23 @@ pub struct Options {
     pub limits: ConnectionLimits,
     /// Proxies whose `X-Forwarded-For` is believed; none by default.
     pub trusted_proxies: Vec<IpNetwork>,
+    /// Whether connections from trusted proxies begin with a header of the PROXY protocol, version 2.
+    pub proxy_protocol: bool,
 }
 
 impl Options {
+    /// Whether operators have banned an address.
+    pub(crate) fn is_banned(&self, address: IpAddr) -> bool {
+        let control = self.control().load();
+        control.networks_banned.check(address).is_err()
+    }
+
+    /// Whether an address is a proxy's whose word about clients is believed.
+    pub(crate) fn is_proxy(&self, address: IpAddr) -> bool {
+        let mut trusted = self.trusted_proxies.iter();
+        trusted.any(|network| network.contains(address))
+    }
+
     /// What operators decided while the relay runs.
     pub(crate) fn control(&self) -> &LiveControl {
         &self.events.write.control

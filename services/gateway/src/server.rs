@@ -27,18 +27,22 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::watch,
 };
+use tokio_rustls::server::TlsStream;
 
 use crate::{
     Hub, Metrics, Options, Stream,
-    addresses::{AddressKey, Addresses, Admitted, Refused, client_address},
+    addresses::{Addresses, Admitted, Refused, client_address},
+    admission::{admit, admit_handshake, count_refused, refuse},
     http::{self, Body},
-    metrics::{BannedBy, Limit, RateLimit},
     pipeline::Known,
+    proxy,
     received::Received,
     session::{self, Opened},
+    tls::{Tls, TlsSocket},
     websocket::{
         Handshake,
         deflate::{self, Bodies},
@@ -64,7 +68,7 @@ pub struct Gateway<B> {
     pub(crate) bodies: Arc<Bodies>,
     /// Tells sessions that other addresses are banned.
     pub(crate) networks: watch::Sender<()>,
-    addresses: Addresses,
+    pub(crate) addresses: Addresses,
     next_connection: AtomicU64,
     clock: OnceLock<Clock>,
 }
@@ -162,15 +166,15 @@ fn show_limits(metrics: &Metrics, options: &Options) {
     metrics.connections.max.set(max);
 }
 
-/// Accepts connections until shutdown goes past accepting.
-pub async fn run<B: Bus>(gateway: Arc<Gateway<B>>, listener: TcpListener) {
+/// Accepts connections until shutdown goes past accepting; with `tls`, only those that speak it.
+pub async fn run<B: Bus>(gateway: Arc<Gateway<B>>, listener: TcpListener, tls: Option<Tls>) {
     let mut phase = gateway.shutdown.watch();
     loop {
         tokio::select! {
             biased; // stopping goes before new work
             _ = phase.reached(Phase::Draining) => return,
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => accept(&gateway, stream, peer),
+                Ok((stream, peer)) => accept(&gateway, stream, peer, tls.clone()),
                 Err(error) => {
                     // Out of file descriptors, most likely: give the others time to end.
                     tracing::warn!(%error, "failed to accept a connection");
@@ -181,35 +185,72 @@ pub async fn run<B: Bus>(gateway: Arc<Gateway<B>>, listener: TcpListener) {
     }
 }
 
-fn accept<B: Bus>(gateway: &Arc<Gateway<B>>, stream: TcpStream, peer: SocketAddr) {
+fn accept<B: Bus>(
+    gateway: &Arc<Gateway<B>>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<Tls>,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "failed to set TCP_NODELAY");
     }
     let gateway = Arc::clone(gateway);
     let tasks = gateway.tasks.clone();
-    tasks.spawn("http", serve(gateway, stream, peer.ip(), Instant::now()));
+    let accepted = Instant::now();
+    tasks.spawn("http", serve(gateway, stream, peer.ip(), tls, accepted));
 }
 
 async fn serve<B: Bus>(
     gateway: Arc<Gateway<B>>,
-    stream: TcpStream,
+    mut stream: TcpStream,
     peer: IpAddr,
+    tls: Option<Tls>,
     accepted: Instant,
 ) {
     // What the connection waited for a thread, before anybody looked at it.
     let queued = accepted.elapsed();
     let options = gateway.options.load_full();
-    let is_proxy = options
-        .trusted_proxies
-        .iter()
-        .any(|network| network.contains(peer));
+    let mut phase = gateway.shutdown.watch();
+    let peer = tokio::select! {
+        biased; // an answer to who is there goes before stopping
+        peer = proxy::client(&mut stream, peer, &options) => peer,
+        _ = phase.reached(Phase::Draining) => return,
+    };
+    let Some(peer) = peer else { return };
+    let is_proxy = options.is_proxy(peer);
     let requesting = gateway.addresses.request(peer, &options.limits, accepted);
     if requesting.is_none() && !is_proxy {
         count_refused(&gateway.metrics, peer, Refused::PerIp);
         return;
     }
+    let Some(tls) = tls else {
+        return serve_http(&gateway, stream, peer, queued).await;
+    };
+    if !is_proxy && let Err(refused) = admit_handshake(&gateway, &options, peer) {
+        count_refused(&gateway.metrics, peer, refused);
+        return;
+    }
+    let handshake = tokio::time::timeout(options.limits.handshake_timeout, tls.accept(stream));
+    let stream = tokio::select! {
+        biased; // a client that is there goes before stopping
+        stream = handshake => stream,
+        _ = phase.reached(Phase::Draining) => return,
+    };
+    match stream {
+        Ok(Ok(stream)) => serve_http(&gateway, stream, peer, queued).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!("a TLS handshake took too long"),
+    }
+}
+
+/// Answers requests until one becomes a WebSocket, or the connection ends.
+async fn serve_http<B: Bus, S>(gateway: &Arc<Gateway<B>>, stream: S, peer: IpAddr, queued: Duration)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let handshake_timeout = gateway.options.load().limits.handshake_timeout;
     let service = {
-        let gateway = Arc::clone(&gateway);
+        let gateway = Arc::clone(gateway);
         let first = AtomicBool::new(true);
         service_fn(move |request| {
             let is_first = first.swap(false, Ordering::Relaxed);
@@ -220,7 +261,7 @@ async fn serve<B: Bus>(
     };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(options.limits.handshake_timeout)
+        .header_read_timeout(handshake_timeout)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
@@ -272,7 +313,8 @@ fn respond<B: Bus>(
             response
         }
         Some(Ok(handshake)) => {
-            let client = client_address(peer, request.headers(), &options.trusted_proxies);
+            let client =
+                client_address(peer, request.headers(), |address| options.is_proxy(address));
             match admit(gateway, &options, client) {
                 Ok(admitted) => {
                     let offered = options
@@ -288,72 +330,6 @@ fn respond<B: Bus>(
             }
         }
     }
-}
-
-/// Holds a new WebSocket against the caps, before anything is spent on it.
-fn admit<B: Bus>(
-    gateway: &Gateway<B>,
-    options: &Options,
-    client: IpAddr,
-) -> Result<Admitted, Refused> {
-    if options
-        .control()
-        .load()
-        .networks_banned
-        .check(client)
-        .is_err()
-    {
-        return Err(Refused::Blocked);
-    }
-    if gateway.shutdown.phase() >= Phase::Draining {
-        return Err(Refused::Draining);
-    }
-    if gateway.is_full() {
-        return Err(Refused::Full);
-    }
-    gateway
-        .addresses
-        .admit(client, &options.limits, Instant::now())
-}
-
-fn refuse<B>(gateway: &Gateway<B>, client: IpAddr, refused: Refused) -> Response<Body> {
-    count_refused(&gateway.metrics, client, refused);
-    let (status, reason) = match refused {
-        Refused::Full | Refused::Draining => {
-            (StatusCode::SERVICE_UNAVAILABLE, "too many connections")
-        }
-        Refused::PerIp => (
-            StatusCode::TOO_MANY_REQUESTS,
-            "too many connections from you",
-        ),
-        Refused::Rate => (StatusCode::TOO_MANY_REQUESTS, "connecting too fast"),
-        Refused::Banned => (StatusCode::FORBIDDEN, "banned for a while: bad signatures"),
-        Refused::Blocked => (StatusCode::FORBIDDEN, "blocked by the operator"),
-    };
-    let mut response = http::error(status, reason);
-    if !matches!(refused, Refused::Banned | Refused::Blocked) {
-        response
-            .headers_mut()
-            .insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
-    }
-    response
-}
-
-/// Counts a connection that isn't let in, by what it was held against.
-fn count_refused(metrics: &Metrics, client: IpAddr, refused: Refused) {
-    let limits = &metrics.limits;
-    let counter = match refused {
-        Refused::Full => limits.bound(Limit::Connections),
-        Refused::Draining => limits.bound(Limit::Draining),
-        Refused::PerIp => limits.bound(Limit::ConnectionsPerIp),
-        Refused::Rate => limits.rate(RateLimit::ConnectionsPerIp),
-        Refused::Banned => limits.banned(BannedBy::Signatures),
-        Refused::Blocked => limits.banned(BannedBy::Control),
-    };
-    counter.inc();
-    metrics
-        .tops
-        .rejected(AddressKey::new(client), Instant::now());
 }
 
 fn switching(handshake: &Handshake, extension: Option<&'static str>) -> Response<Body> {
@@ -400,19 +376,27 @@ fn start_session<B: Bus>(
         };
         let handshake_seconds = &gateway.metrics.connections.handshake_seconds;
         handshake_seconds.observe(begun.elapsed().as_secs_f64());
-        let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
-            tracing::error!("an upgraded connection is not the socket that was accepted");
-            return;
-        };
-        let opened = Opened {
+        let opened = |read_ahead| Opened {
             id,
             address,
-            stream: parts.io.into_inner(),
-            read_ahead: parts.read_buf,
+            read_ahead,
             admitted,
             compressed,
         };
-        session::run(gateway, opened).await;
+        let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
+            Ok(parts) => {
+                let stream = parts.io.into_inner();
+                return session::run(gateway, stream, opened(parts.read_buf)).await;
+            }
+            Err(upgraded) => upgraded,
+        };
+        let Ok(parts) = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>() else {
+            tracing::error!("an upgraded connection is not the socket that was accepted");
+            return;
+        };
+        let stream = TlsSocket::new(parts.io.into_inner());
+        // Apart, so that connections without TLS don't hold room for it.
+        Box::pin(session::run(gateway, stream, opened(parts.read_buf))).await;
     });
 }
 
@@ -431,12 +415,11 @@ pub async fn attend<B: Bus, S: Stream>(gateway: Arc<Gateway<B>>, stream: S, addr
     let opened = Opened {
         id,
         address,
-        stream,
         read_ahead: Bytes::new(),
         admitted,
         compressed: false,
     };
-    session::run(gateway, opened).await;
+    session::run(gateway, stream, opened).await;
 }
 
 /// Numbers and counts a new connection.

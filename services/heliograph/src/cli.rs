@@ -70,6 +70,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "SECONDS", requires = "check_limits")]
         limits_within: Option<u16>,
     },
+    Capacity(Box<crate::capacity::Options>),
     /// Prints a page of the reference, for `cargo xtask reference`.
     #[command(subcommand, hide = true)]
     Reference(ReferencePage),
@@ -368,9 +369,9 @@ pub(crate) struct Corpus {
     /// How many authors; a quarter of the events if absent, 100 to 100,000.
     #[arg(long, value_name = "COUNT")]
     pub(crate) authors: Option<u32>,
-    /// The oldest `created_at`, in Unix seconds; 1 January 2026 if absent.
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) time_start: Option<u64>,
+    /// The oldest `created_at`, in Unix seconds, or below zero in seconds from now; 1 January 2026 if absent.
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    pub(crate) time_start: Option<i64>,
     /// Over how many seconds events are spread; 30 days if absent.
     #[arg(long, value_name = "SECONDS")]
     pub(crate) time_span: Option<u64>,

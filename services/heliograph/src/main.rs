@@ -1,5 +1,7 @@
 //! The one binary: a subcommand per role and tool; without one, all roles in one process.
 
+mod capacity;
+mod certificate;
 mod cli;
 #[cfg(test)]
 mod documented;
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
                 roles::canary::once(&loaded, look)
             })
         }
+        Command::Capacity(options) => capacity::run(&options),
         Command::Reference(page) => reference::print(page),
         Command::Tool(tool) => tools::run(tool, &settings),
         Command::Cluster(tool) => tools::run_on_cluster(tool, &settings),

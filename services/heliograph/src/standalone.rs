@@ -24,7 +24,7 @@ use heliograph_telemetry::{AdminServer, Health, Pages, Registry};
 use heliograph_verify::Verifier;
 
 use crate::{
-    metrics,
+    certificate, metrics,
     process::{
         self, Grace, Reload, block_on, listen, log_stopped, ready_while_running, start_heartbeat,
         stop_plan, until_stopping, warm_up,
@@ -69,10 +69,16 @@ async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
     let config = loaded.config().clone();
     let (listener, address) = listen(config.gateway.listen).await?;
     let urls = settings::relay_urls(&config, address)?;
+    let tls = certificate::tls(&config)?;
     let health = Health::new();
     let instance = settings::cluster::node(&config)?;
-    let (telemetry, mut registry) =
-        Telemetry::start(&loaded, ProcessRole::Standalone, &instance, &health)?;
+    let (telemetry, mut registry) = Telemetry::start(
+        &loaded,
+        ProcessRole::Standalone,
+        &instance,
+        &health,
+        tls.as_ref(),
+    )?;
     let store = open(&config, &urls)?;
     let relay = connect(&config, store, urls, &mut registry)?;
     let _admin = start_admin(&config, registry, &health, &relay)?;
@@ -80,8 +86,9 @@ async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
     start_heartbeat(&health, &relay.shutdown, &relay.background);
     relay.edge.spawn(
         "accept",
-        heliograph_gateway::run(Arc::clone(&relay.gateway), listener),
+        heliograph_gateway::run(Arc::clone(&relay.gateway), listener, tls.clone()),
     );
+    certificate::follow(tls.as_ref(), &relay.shutdown, &relay.background);
     banner(&config, address);
 
     let loaded = Mutex::new(loaded);
@@ -90,6 +97,7 @@ async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
             let urls = || relay.urls.clone();
             relay.gateway.reload(settings::gateway(config, urls()));
             relay.matcher.reload(settings::matcher(config, urls()));
+            tls.iter().for_each(certificate::refresh);
         });
     };
     signals.stop(again).await;
@@ -299,10 +307,11 @@ fn banner(config: &Config, address: SocketAddr) {
         )
     };
     let lines = format!(
-        "{} {}\nlistening on ws://{address}\ndata in {}\nlimits: {} connections, {}, {}; \
+        "{} {}\nlistening on {}://{address}\ndata in {}\nlimits: {} connections, {}, {}; \
          messages up to {} bytes, REQs up to {} events\n",
         config.relay.name,
         env!("CARGO_PKG_VERSION"),
+        certificate::scheme(config),
         config.store.dir.display(),
         config.gateway.connections_max,
         on_off(config.gateway.events_per_sec, "events/s a connection"),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use heliograph_config::{Config, Loaded};
+use heliograph_gateway::Tls;
 use heliograph_protocol::Timestamp;
 use heliograph_telemetry::{
     BuildInfo, ConfigState, Health, ProcessFacts, Registry, ShownCertificate, identify_logs,
@@ -52,12 +53,13 @@ impl Telemetry {
         role: ProcessRole,
         instance: &str,
         health: &Health,
+        tls: Option<&Tls>,
     ) -> anyhow::Result<(Self, Registry)> {
         let config = loaded.config();
         identify_logs(role.as_str(), instance);
         let config_state = ConfigState::default();
         config_state.set(loaded.hash());
-        let registry = registry(health, &config_state, certificates(config, role));
+        let registry = registry(health, &config_state, certificates(config, role, tls));
         let traces = match &config.traces.endpoint {
             Some(endpoint) => {
                 let options = trace_options(config, endpoint, role, instance)?;
@@ -116,9 +118,9 @@ pub(crate) fn registry(
     registry
 }
 
-/// The certificates that a role shows to others. The client of NATS reads its file at each connection; the
-/// others are read where they are used, once at the start, and a new one needs a restart.
-fn certificates(config: &Config, role: ProcessRole) -> Vec<ShownCertificate> {
+/// The certificates that a role shows to others. The client of NATS reads its file at each connection, and what
+/// clients see says itself when it ends; the others are read where they are used, once at the start, and a new one needs a restart.
+fn certificates(config: &Config, role: ProcessRole, tls: Option<&Tls>) -> Vec<ShownCertificate> {
     let nats = config.nats.certificate.as_deref();
     let nats = nats.map(|file| ShownCertificate::read_each_time("nats", file));
     let once = |purpose, file: &Option<PathBuf>| {
@@ -127,9 +129,11 @@ fn certificates(config: &Config, role: ProcessRole) -> Vec<ShownCertificate> {
     };
     let matcher = || once("matcher", &config.matcher.certificate);
     let scylla = || once("scylla", &config.scylla.certificate);
+    let clients = tls.map(|tls| ShownCertificate::told("clients", tls.ends()));
     let shown = match role {
-        ProcessRole::Standalone | ProcessRole::Canary => vec![],
-        ProcessRole::Gateway => vec![matcher(), nats],
+        ProcessRole::Standalone => vec![clients],
+        ProcessRole::Canary => vec![],
+        ProcessRole::Gateway => vec![clients, matcher(), nats],
         ProcessRole::Ingest => vec![nats, scylla()],
         ProcessRole::Matcher => vec![matcher(), nats, scylla()],
     };

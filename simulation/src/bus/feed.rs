@@ -97,7 +97,7 @@ impl Feed for SimFeed {
                 if self.next < first.max(server.ends().0) {
                     return None;
                 }
-                let (number, events) = server.read(self.next, 1).pop()?;
+                let (number, events) = server.follow(self.next)?;
                 self.next = number + 1;
                 return Some(FeedItem::Committed {
                     number: CommitNumber(number),

@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::{Faults, Journal, journal::short, process::Process, random::Random};
+use crate::{Faults, Journal, journal::short, process::Process, random::Random, traffic::Counter};
 
 /// A message that is kept for a worker, which it then is to acknowledge.
 #[derive(Debug, Clone)]
@@ -69,6 +69,7 @@ pub struct Server {
     pub(super) random: Random,
     pub(super) faults: Faults,
     pub(super) journal: Journal,
+    counter: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -102,7 +103,13 @@ impl Server {
             random,
             faults,
             journal,
+            counter: Counter::default(),
         })
+    }
+
+    /// What crosses the bus, if it is switched on.
+    pub fn counter(&self) -> &Counter {
+        &self.counter
     }
 
     /// No answers for this time.
@@ -174,6 +181,10 @@ impl Server {
         };
         state.events.insert(sequence, message);
         drop(state);
+        self.counter.count(|traffic| {
+            traffic.messages.published += 1;
+            traffic.bus_bytes += bytes(&batch.events);
+        });
         self.batches.notify_waiters();
     }
 
@@ -203,6 +214,10 @@ impl Server {
             return Err(later);
         };
         let working = Arc::new(());
+        self.counter.count(|traffic| {
+            traffic.messages.fetched += 1;
+            traffic.bus_bytes += bytes(&message.batch.events);
+        });
         message.delivered += 1;
         message.ready = now + ack_wait;
         message.holder = Some(Holder {
@@ -219,6 +234,8 @@ impl Server {
 
     /// A message is done with.
     pub(super) fn acknowledge(&self, sequence: u64) {
+        self.counter
+            .count(|traffic| traffic.messages.acknowledged += 1);
         self.state.lock().events.remove(&sequence);
     }
 
@@ -260,6 +277,10 @@ impl Server {
             format_args!("commit {number}: {}", changes.join(" ")),
         );
         drop(state);
+        self.counter.count(|traffic| {
+            traffic.messages.committed += 1;
+            traffic.bus_bytes += changed_bytes(events);
+        });
         self.commits.notify_waiters();
         number
     }
@@ -283,6 +304,16 @@ impl Server {
         from.take(count).cloned().collect()
     }
 
+    /// The next commit for a matcher that follows the stream.
+    pub(super) fn follow(&self, next: u64) -> Option<Numbered> {
+        let commit = self.read(next, 1).pop()?;
+        self.counter.count(|traffic| {
+            traffic.messages.followed += 1;
+            traffic.bus_bytes += changed_bytes(&commit.1);
+        });
+        Some(commit)
+    }
+
     /// From now on receipts for a gateway go there.
     pub(super) fn subscribe_receipts(&self, gateway: &str, sender: mpsc::Sender<Answers>) {
         self.state
@@ -293,6 +324,7 @@ impl Server {
 
     /// Sends receipts, which nobody keeps.
     pub(super) fn send_receipts(&self, gateway: &str, answers: Answers) {
+        self.counter.count(|traffic| traffic.messages.receipts += 1);
         let sender = self.state.lock().receipts.get(gateway).cloned();
         if let Some(sender) = sender {
             // A gateway that is behind, or gone, loses them.
@@ -329,4 +361,15 @@ impl Message {
             holder.process.is_well() && Arc::strong_count(&holder.working) > 1
         })
     }
+}
+
+fn bytes(events: &[Arc<Event>]) -> u64 {
+    events.iter().map(|event| event.as_str().len() as u64).sum()
+}
+
+fn changed_bytes(changes: &[Committed]) -> u64 {
+    let events = changes.iter().map(|change| match change {
+        Committed::Winner(event) | Committed::Again(event) | Committed::Seat(event) => event,
+    });
+    events.map(|event| event.as_str().len() as u64).sum()
 }

@@ -69,5 +69,6 @@ pub(super) fn gateway_options(urls: &RelayUrls) -> Options {
             receipt_timeout: Duration::from_secs(4),
         },
         trusted_proxies: Vec::new(),
+        proxy_protocol: false,
     }
 }

@@ -6,6 +6,7 @@
 //! | `HELIOGRAPH_SIM_SEED` | the only seed that is run, decimal or `0x…`; its log is printed |
 
 mod found;
+mod messages;
 mod seeds;
 
 /// Seeds of an ordinary run.

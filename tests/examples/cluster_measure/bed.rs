@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     net::SocketAddr,
     process,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -14,7 +15,7 @@ use heliograph_sandbox::{
 };
 
 use crate::{
-    figures::{Cpu, Rows, Sample, Seen, cpu_of, cpu_of_machine, metric},
+    figures::{Cpu, Rows, Sample, Seen, cpu_of, cpu_of_machine, metric, sum},
     options::Options,
 };
 
@@ -38,7 +39,7 @@ const IDLE: Duration = Duration::from_secs(10);
 const INGEST_QUEUES: [&str; 3] = [
     "heliograph_ingest_lag_messages",
     "heliograph_ingest_unacked_messages",
-    "heliograph_bus_working_messages",
+    "heliograph_ingest_working_messages",
 ];
 
 /// A cluster whose roles can be started again on the same servers.
@@ -46,7 +47,7 @@ const INGEST_QUEUES: [&str; 3] = [
 pub(crate) struct Bed {
     cluster: Cluster,
     /// The one that owns the servers, if that is another: dropped last.
-    first: Option<Cluster>,
+    first: Option<Arc<Cluster>>,
 }
 
 impl Bed {
@@ -76,8 +77,23 @@ impl Bed {
         again.settings.extend(own);
         Ok(Self {
             cluster: Cluster::start(&again)?,
-            first: Some(first),
+            first: Some(Arc::new(first)),
         })
+    }
+
+    /// Starts roles on servers that are there; `owner` is the cluster that has started them, if there
+    /// is one: only then is their CPU time known.
+    pub(crate) fn on(options: &ClusterOptions, owner: Option<&Arc<Cluster>>) -> Result<Self> {
+        Ok(Self {
+            cluster: Cluster::start(options)?,
+            first: owner.cloned(),
+        })
+    }
+
+    /// All gateways.
+    pub(crate) fn gateways(&self) -> Vec<SocketAddr> {
+        let members = 0..self.cluster.members(Role::Gateway).len();
+        members.map(|number| self.cluster.gateway(number)).collect()
     }
 
     /// Stops the roles in order.
@@ -112,7 +128,7 @@ impl Bed {
     /// Measures `work` from rest to rest.
     pub(crate) fn measure(&self, work: impl FnOnce() -> Result<Seen>) -> Result<Sample> {
         self.rest()?;
-        let (cpu, rows) = (self.cpu()?, self.rows()?);
+        let (cpu, rows, statements) = (self.cpu()?, self.rows()?, self.statements()?);
         let machine = cpu_of_machine()?;
         let start = Instant::now();
         let seen = work()?;
@@ -123,6 +139,7 @@ impl Bed {
         Ok(Sample {
             seen,
             rows: self.rows()? - rows,
+            statements: self.statements()? - statements,
             wall,
             span: start.elapsed(),
             others: machine.saturating_sub(cpu.servers() + cpu.client),
@@ -171,6 +188,40 @@ impl Bed {
         Ok(applied.windows(2).all(|pair| pair[0] == pair[1]))
     }
 
+    /// The name of the cluster, and of its keyspace.
+    pub(crate) fn cluster_name(&self) -> &str {
+        self.cluster.name()
+    }
+
+    /// The first node of the database, if it is this program's: where it listens, and its process.
+    pub(crate) fn first_node(&self) -> Option<(SocketAddr, u32)> {
+        let owner = self.first.as_deref().unwrap_or(&self.cluster);
+        let address = owner.contact_points().first()?.parse().ok()?;
+        Some((address, *owner.cql_pids().first()?))
+    }
+
+    /// Resident bytes of each member of a role.
+    pub(crate) fn resident(&self, role: Role) -> Result<Vec<f64>> {
+        let name = "heliograph_process_resident_memory_bytes";
+        self.pages(role)?
+            .iter()
+            .map(|page| metric(page, name))
+            .collect()
+    }
+
+    fn statements(&self) -> Result<f64> {
+        let name = "heliograph_scylla_statements_total";
+        let mut statements = 0.0;
+        for role in [Role::Ingest, Role::Matcher] {
+            statements += self
+                .pages(role)?
+                .iter()
+                .map(|page| sum(page, name))
+                .sum::<f64>();
+        }
+        Ok(statements)
+    }
+
     fn rows(&self) -> Result<Rows> {
         let mut rows = Rows::default();
         for page in self.pages(Role::Matcher)? {
@@ -179,7 +230,7 @@ impl Bed {
         Ok(rows)
     }
 
-    fn pages(&self, role: Role) -> Result<Vec<String>> {
+    pub(crate) fn pages(&self, role: Role) -> Result<Vec<String>> {
         let members = 0..self.cluster.members(role).len();
         let pages = members.map(|number| self.cluster.metrics(role, number));
         Ok(pages.collect::<Result<_, _>>()?)
@@ -190,17 +241,17 @@ impl Bed {
             let members = self.cluster.members(role);
             members.iter().map(|member| cpu_of(member.pid)).collect()
         };
-        let owner = self.first.as_ref().unwrap_or(&self.cluster);
+        let owner = self.first.as_deref().unwrap_or(&self.cluster);
         let all = |pids: &[u32]| {
             pids.iter()
                 .map(|pid| cpu_of(*pid))
                 .sum::<Result<Duration>>()
         };
-        let nats = owner
-            .nats()
-            .context("the cluster has NATS servers of its own")?;
-        let nodes = 0..owner.nats_urls().len();
-        let nats: Vec<u32> = nodes.map(|node| nats.pid(node)).collect();
+        // Servers that are somebody else's are not measured.
+        let nats = owner.nats().map_or_else(Vec::new, |nats| {
+            let nodes = 0..owner.nats_urls().len();
+            nodes.map(|node| nats.pid(node)).collect()
+        });
         Ok(Cpu {
             gateways: each(Role::Gateway)?,
             ingest: each(Role::Ingest)?.iter().sum(),

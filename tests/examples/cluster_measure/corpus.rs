@@ -200,7 +200,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-fn prepare(event: &Event) -> Prepared {
+pub(crate) fn prepare(event: &Event) -> Prepared {
     let message = format!(r#"["EVENT",{}]"#, event.as_str());
     Prepared {
         id: event.id().to_hex(),
@@ -209,7 +209,7 @@ fn prepare(event: &Event) -> Prepared {
 }
 
 /// About `length` characters that differ with `seed`.
-fn text(seed: usize, length: usize) -> String {
+pub(crate) fn text(seed: usize, length: usize) -> String {
     const WORDS: [&str; 8] = [
         "relay",
         "note",

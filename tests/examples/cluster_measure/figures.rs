@@ -141,6 +141,8 @@ pub(crate) struct Sample {
     pub(crate) seen: Seen,
     pub(crate) cpu: Cpu,
     pub(crate) rows: Rows,
+    /// CQL statements that ingest workers and matchers sent.
+    pub(crate) statements: f64,
     pub(crate) wall: Duration,
     /// From rest to rest, and what other processes of the machine used of it.
     pub(crate) span: Duration,
@@ -181,7 +183,8 @@ fn busy_ticks(stat: &str) -> Option<u32> {
     u32::try_from(busy?).ok()
 }
 
-/// CPU time of a process since its start.
+/// CPU time of a process since its start: by the scheduler's count of its threads, which is finer, or
+/// by ticks if threads have ended and taken theirs with them.
 ///
 /// # Errors
 ///
@@ -189,7 +192,30 @@ fn busy_ticks(stat: &str) -> Option<u32> {
 pub(crate) fn cpu_of(pid: u32) -> Result<Duration> {
     let path = format!("/proc/{pid}/stat");
     let stat = fs::read_to_string(&path).with_context(|| path.clone())?;
-    ticks(&stat).map(|ticks| TICK * ticks).context(path)
+    let ticks = ticks(&stat).map(|ticks| TICK * ticks).context(path)?;
+    Ok(ticks.max(cpu_of_threads(pid)))
+}
+
+/// The first number of each thread's `schedstat`, in nanoseconds.
+fn cpu_of_threads(pid: u32) -> Duration {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Duration::ZERO;
+    };
+    let nanos = threads.flatten().filter_map(|thread| {
+        let stat = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        stat.split_ascii_whitespace().next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(nanos.sum())
+}
+
+/// The sum over all labels of a series, 0 if there is none.
+pub(crate) fn sum(page: &str, name: &str) -> f64 {
+    let values = page.lines().filter_map(|line| {
+        let (series, value) = line.rsplit_once(' ')?;
+        let plain = series.split_once('{').map_or(series, |(name, _)| name);
+        (plain == name).then(|| value.parse::<f64>().ok())?
+    });
+    values.sum()
 }
 
 /// Fields 14 and 15, user and system time (proc(5)). The name before them may hold anything.
@@ -231,6 +257,13 @@ mod tests {
         assert_eq!(metric(page, "a_total").unwrap(), 3.0);
         assert_eq!(metric(page, "b{tier=\"recent\"}").unwrap(), 4.0);
         assert!(metric(page, "c").is_err());
+    }
+
+    #[test]
+    fn a_sum_is_over_all_labels_of_that_name() {
+        let page = "a_total{x=\"1 2\"} 4\na_total{x=\"b\"} 3\na_total_more 9\n# a_total 1\n";
+        assert_eq!(sum(page, "a_total"), 7.0);
+        assert_eq!(sum(page, "b"), 0.0);
     }
 
     #[test]

@@ -11,6 +11,7 @@
 )]
 
 mod bed;
+mod coefficients;
 mod connection;
 mod corpus;
 mod figures;
@@ -19,22 +20,41 @@ mod live;
 mod options;
 mod questions;
 mod report;
+mod scaling;
 mod writes;
 
-use std::process::ExitCode;
+use std::{fs, process::ExitCode};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Parser;
 
 use bed::Bed;
+use coefficients::Looks;
 use corpus::Corpus;
 use figures::Sample;
 use options::Options;
 use questions::Question;
 use report::Report;
 
+/// What to measure.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask cluster",
+    override_usage = "cargo xtask cluster <COMMAND> [OPTIONS]"
+)]
+enum Command {
+    /// Measures the CPU time of each role per event, per REQ and per delivery.
+    Measure(Options),
+    /// Measures the same with more of each role, in one run.
+    Scaling(scaling::Options),
+}
+
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
+    let report = match Command::parse() {
+        Command::Measure(options) => run(&options).map(|report| report.to_string()),
+        Command::Scaling(options) => scaling::run(&options),
+    };
+    match report {
         Ok(report) => {
             println!("{report}");
             ExitCode::SUCCESS
@@ -52,10 +72,17 @@ fn run(options: &Options) -> Result<Report> {
     eprintln!("starting servers and roles");
     let bed = Bed::start(options)?;
     let mut report = Report::new(options);
+    let mut looks = Looks::default();
     bed.explained(|bed| {
         report.idle(bed.idle()?);
+        if options.coefficients.is_some() {
+            looks.memory(bed, &corpus)?;
+        }
         publish(bed, &corpus, options, &mut report)?;
         ask(bed, &corpus, options, "recent", &mut report)?;
+        if options.coefficients.is_some() {
+            looks.events(bed)?;
+        }
         bed.stop()
     })?;
     eprintln!("starting the roles again with a small recent tier");
@@ -64,6 +91,11 @@ fn run(options: &Options) -> Result<Report> {
         ask(bed, &corpus, options, "archive", &mut report)?;
         bed.stop()
     })?;
+    if let Some(path) = &options.coefficients {
+        let measured = coefficients::collect(&report, &looks, options)?;
+        let text = serde_json::to_string_pretty(&measured)?;
+        fs::write(path, text).with_context(|| format!("can't write {}", path.display()))?;
+    }
     Ok(report)
 }
 

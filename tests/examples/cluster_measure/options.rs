@@ -2,10 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::Parser;
+use clap::Args;
 use heliograph_sandbox::{
     Storage,
-    cluster::{ClusterOptions, CqlServers, NatsServers},
+    cluster::{ClusterOptions, CqlServers, LIMITS, NatsServers},
     cql::CassandraOptions,
     nats::NatsOptions,
 };
@@ -16,12 +16,9 @@ const WARM_UP: Duration = Duration::from_millis(1_500);
 /// Heap of each Cassandra node, in MiB.
 const CASSANDRA_HEAP_MIB: u32 = 1_024;
 
-/// Measures the CPU time of each role per event, per REQ and per delivery.
-#[derive(Debug, Clone, Parser)]
-#[command(
-    name = "cargo xtask cluster measure",
-    override_usage = "cargo xtask cluster measure [OPTIONS]"
-)]
+/// What `cargo xtask cluster measure` takes.
+#[derive(Debug, Clone, Args)]
+#[command(override_usage = "cargo xtask cluster measure [OPTIONS]")]
 pub(crate) struct Options {
     /// Gateways. Clients publish and ask at the first, and subscribe at the last.
     #[arg(long, value_name = "COUNT", default_value_t = 2,
@@ -76,12 +73,18 @@ pub(crate) struct Options {
     /// Sets any key for all roles; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
     set: Vec<(String, String)>,
+    /// Where the figures are written that the capacity formulas take.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) coefficients: Option<PathBuf>,
     /// The program; given by `cargo xtask`.
     #[arg(long, hide = true)]
     binary: PathBuf,
     /// What was built; given by `cargo xtask`.
     #[arg(long, hide = true, default_value = "unknown")]
     pub(crate) commit: String,
+    /// The day; given by `cargo xtask`.
+    #[arg(long, hide = true, default_value = "unknown")]
+    pub(crate) date: String,
     /// How this was called; given by `cargo xtask`.
     #[arg(long, hide = true, default_value = "cargo xtask cluster measure")]
     pub(crate) command: String,
@@ -101,15 +104,7 @@ impl Options {
     /// The cluster with servers of its own. Limits per connection and address are off: the clients
     /// here are a handful and on one address.
     pub(crate) fn cluster(&self) -> ClusterOptions {
-        let unlimited = [
-            "gateway.connections_per_ip_max",
-            "gateway.connections_per_ip_per_sec",
-            "gateway.events_per_sec",
-            "gateway.events_per_ip_per_sec",
-            "gateway.reqs_per_sec",
-            "gateway.reqs_per_ip_per_sec",
-        ];
-        let unlimited = unlimited.map(|key| (key.to_owned(), "0".to_owned()));
+        let unlimited = unlimited();
         ClusterOptions {
             gateways: self.gateways.into(),
             matchers: self.matchers.into(),
@@ -142,6 +137,11 @@ impl Options {
             self.gateways, self.matchers, self.ingest, self.nats, self.cql
         )
     }
+}
+
+/// Limits per connection and address, off.
+pub(crate) fn unlimited() -> [(String, String); 6] {
+    LIMITS.map(|key| (key.to_owned(), "0".to_owned()))
 }
 
 fn setting(text: &str) -> Result<(String, String), &'static str> {

@@ -109,6 +109,25 @@ impl Report {
         }
     }
 
+    /// All repetitions of a phase.
+    pub(crate) fn samples(&self, phase: &str) -> Option<&[Sample]> {
+        let mut phases = self.phases.iter();
+        let (_, samples) = phases.find(|(name, _)| name == phase)?;
+        Some(samples)
+    }
+
+    /// Where it was measured, on what.
+    pub(crate) fn machine(&self, options: &Options) -> String {
+        let processor = processor().unwrap_or_else(|| "unknown processor".to_owned());
+        format!(
+            "{processor}, {} cores for servers, roles and clients; {}; NATS {NATS_VERSION}, Apache Cassandra \
+             {CASSANDRA_VERSION}; other processes used {} % of the machine",
+            self.cores,
+            options.describe(),
+            short(100.0 * self.others())
+        )
+    }
+
     /// The share of the machine that went to others while the clock ran.
     fn others(&self) -> f64 {
         let samples = || self.phases.iter().flat_map(|(_, samples)| samples);
@@ -246,7 +265,7 @@ fn count(number: u64) -> f64 {
 }
 
 /// The processor's name, as Linux knows it.
-fn processor() -> Option<String> {
+pub(crate) fn processor() -> Option<String> {
     let info = fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = info.lines().find(|line| line.starts_with("model name"))?;
     Some(line.split_once(':')?.1.trim().to_owned())

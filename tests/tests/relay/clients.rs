@@ -3,12 +3,18 @@
 //! `tests/clients` has the script and its locked dependencies; they are installed by `npm ci` when
 //! they are missing. Without node this is skipped with a line, except in CI, where it fails.
 
-use std::{path::PathBuf, process::Command, sync::OnceLock};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
 
 use heliograph_testkit::{
     process::{Relay, option, workspace},
     tool::run,
 };
+
+use crate::tls_bed::Certificate;
 
 fn directory() -> PathBuf {
     workspace().join("tests/clients")
@@ -43,10 +49,13 @@ fn install() {
 }
 
 #[track_caller]
-fn check_script(name: &str, url: &str) {
+fn check_script(name: &str, url: &str, authority: Option<&Path>) {
     install();
     let mut node = Command::new("node");
     node.arg(directory().join(name)).arg(url);
+    if let Some(authority) = authority {
+        node.env("NODE_EXTRA_CA_CERTS", authority);
+    }
     let report = run(&mut node, b"").success();
     println!("{}", report.stdout);
 }
@@ -58,5 +67,16 @@ fn nostr_tools_publishes_queries_counts_authenticates_and_subscribes() {
     }
     // The library names the URL that it connected to when it authenticates.
     let relay = Relay::with(&["relay.url=[]"]);
-    check_script("nostr-tools.mjs", &relay.url());
+    check_script("nostr-tools.mjs", &relay.url(), None);
+}
+
+#[test]
+fn nostr_tools_does_all_that_over_tls() {
+    if !has_node() {
+        return;
+    }
+    let certificate = Certificate::new();
+    let relay = Relay::with(&certificate.settings(&["relay.url=[]"]));
+    let url = format!("wss://{}", relay.address());
+    check_script("nostr-tools.mjs", &url, Some(&certificate.file()));
 }

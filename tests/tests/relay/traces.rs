@@ -4,16 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use heliograph_sandbox::{
-    Error,
     collector::{Collector, Span},
+    or_skip,
     wait::within,
 };
-use heliograph_testkit::{
-    PATIENCE,
-    http::request,
-    keys::Key,
-    process::{Relay, option},
-};
+use heliograph_testkit::{PATIENCE, http::request, keys::Key, process::Relay};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -31,14 +26,7 @@ pub(crate) const ERRORS: &str = "traces.sample_ratio=0";
 /// A collector. `None` after saying so where it can't be had.
 #[track_caller]
 pub(crate) fn collector() -> Option<Collector> {
-    match Collector::start() {
-        Ok(collector) => Some(collector),
-        Err(error @ Error::Missing { .. }) if option("CI").is_none() => {
-            println!("skipped: {error}");
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
+    or_skip(Collector::start())
 }
 
 /// The setting that has traces sent to it.

@@ -8,8 +8,9 @@ use serde_json::Value;
 use super::Finding;
 
 /// Every crate with its layer. A new one needs a line here, and a thought where it belongs.
-const LAYERS: [(&str, u8); 33] = [
+const LAYERS: [(&str, u8); 34] = [
     ("heliograph-protocol", 0),
+    ("heliograph-capacity", 1),
     ("heliograph-config", 1),
     ("heliograph-lifecycle", 1),
     ("heliograph-corpus", 1),

@@ -27,7 +27,7 @@ const WINDOW: usize = 100;
 
 /// How long deliveries may take after the last OK. What hasn't come then counts as lost, and the cell as
 /// invalid.
-const LATE: Duration = Duration::from_secs(10);
+pub(super) const LATE: Duration = Duration::from_secs(10);
 
 /// One live cell.
 struct Fan {
@@ -39,7 +39,7 @@ struct Fan {
 }
 
 /// What happened to the notes, in the order they are sent.
-struct Notes {
+pub(super) struct Notes {
     numbers: HashMap<u64, usize>,
     state: RefCell<Vec<Note>>,
 }
@@ -121,12 +121,12 @@ async fn fan_out(
     fan: &Fan,
     messages: &Messages,
     notes: &Notes,
-    subscribers: Vec<Connection>,
+    mut subscribers: Vec<Connection>,
 ) -> Result<Seen> {
     let publisher = Connection::open(bench.relay.address(), false).await?;
     let (answered, end) = watch::channel(());
     let subscribers = subscribers
-        .into_iter()
+        .iter_mut()
         .map(|connection| subscriber(connection, notes, end.clone(), LATE));
     let publishing = async {
         let seen = publish(publisher, messages, notes, fan.rate).await?;
@@ -153,7 +153,12 @@ async fn fan_out(
     Ok(seen)
 }
 
-async fn publish(
+/// Publishes the notes, by a clock or as they are answered.
+///
+/// # Errors
+///
+/// The connection ended.
+pub(super) async fn publish(
     mut connection: Connection,
     messages: &Messages,
     notes: &Notes,
@@ -208,8 +213,12 @@ async fn receive(
 
 /// Counts each note once, until all have come or `patience` after the last OK (when `end`
 /// closes) is over.
-async fn subscriber(
-    mut connection: Connection,
+///
+/// # Errors
+///
+/// The connection ended.
+pub(super) async fn subscriber(
+    connection: &mut Connection,
     notes: &Notes,
     mut end: watch::Receiver<()>,
     patience: Duration,
@@ -233,8 +242,11 @@ async fn subscriber(
         while let Some(message) = connection.message()? {
             match Answer::parse(message) {
                 Answer::Event(_) => {
-                    let id = key_of_event(message).filter(|id| missing.remove(id));
-                    if let Some(due) = id.and_then(|id| notes.delivered(id, now)) {
+                    let id = key_of_event(message).filter(|id| notes.numbers.contains_key(id));
+                    let Some(id) = id else { continue };
+                    if !missing.remove(&id) {
+                        seen.duplicates += 1;
+                    } else if let Some(due) = notes.delivered(id, now) {
                         seen.operations += 1;
                         seen.latencies.push(now.saturating_duration_since(due));
                     }
@@ -243,12 +255,12 @@ async fn subscriber(
             }
         }
     }
-    seen.traffic(&connection);
+    seen.traffic(connection);
     Ok(seen)
 }
 
 impl Notes {
-    fn of(messages: &Messages) -> Self {
+    pub(super) fn of(messages: &Messages) -> Self {
         let ids = (0..messages.count()).filter_map(|nth| messages.get(nth));
         let numbers: HashMap<u64, usize> = ids.map(|(id, _)| *id).zip(0..).collect();
         let state = RefCell::new(vec![Note::default(); numbers.len()]);
@@ -356,14 +368,17 @@ mod tests {
         let (answered, end) = watch::channel(());
         drop(answered);
         let counted = async {
-            let connection = Connection::open(address, false).await.unwrap();
+            let mut connection = Connection::open(address, false).await.unwrap();
             let patience = Duration::from_millis(300);
-            subscriber(connection, &notes, end, patience).await.unwrap()
+            subscriber(&mut connection, &notes, end, patience)
+                .await
+                .unwrap()
         };
         let seen = tokio::select! {
             seen = counted => seen,
             () = deliver(listener, delivered.to_vec()) => unreachable!("it stays"),
         };
         assert_eq!((seen.operations, seen.latencies.len()), (2, 2));
+        assert_eq!(seen.duplicates, 1);
     }
 }

@@ -6,8 +6,13 @@ mod live;
 mod load;
 mod pacing;
 mod publish;
+mod sockets;
+mod stalled;
 
-pub(crate) use self::{ask::check, idle::FRESH};
+pub(crate) use self::{
+    ask::check,
+    sockets::{WORKER, work as hold_sockets},
+};
 
 use std::{
     collections::BTreeMap,
@@ -21,8 +26,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     client::{Answer, Connection},
     options::{Options, Sizes},
-    process::{Memory, own_cpu},
+    process::{Memory, Usage, own_cpu},
     relay::{REST, Relay},
+    report::Metric,
     statistics::Latency,
     work::Work,
 };
@@ -80,6 +86,9 @@ pub struct Figures {
     pub disk: u64,
     /// Figures of this cell alone, by name.
     pub extra: BTreeMap<String, f64>,
+    /// What it reports in the format of the load scripts, by that format's names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, Metric>,
 }
 
 impl Figures {
@@ -154,6 +163,9 @@ fn is_superseded(message: &[u8]) -> bool {
         .iter()
         .any(|prefix| text.starts_with(prefix))
         || text.starts_with("blocked:") && text.contains("deleted")
+        // All that nostr-relay-builder 0.44 says of events that are replaced, deleted or delete what is
+        // another's; a database that fails has words of its own.
+        || text == "error: unknown"
 }
 
 /// What the clients of a cell saw.
@@ -162,6 +174,8 @@ struct Seen {
     operations: u64,
     rows: u64,
     counts: Vec<u64>,
+    /// Deliveries that had come before.
+    duplicates: u64,
     latencies: Vec<Duration>,
     refusals: Refusals,
     sent: u64,
@@ -175,6 +189,7 @@ impl Seen {
     fn add(&mut self, other: Self) {
         self.operations += other.operations;
         self.rows += other.rows;
+        self.duplicates += other.duplicates;
         self.latencies.extend(other.latencies);
         self.refusals.add(other.refusals);
         self.sent += other.sent;
@@ -206,10 +221,25 @@ pub(crate) struct Bench<'a> {
     pub(crate) relay: &'a Relay,
 }
 
+/// The cells that need a relay which has just been started, in order.
+pub(crate) const FRESH: [&str; 5] = {
+    let [plain, deflate, churned] = idle::NAMES;
+    [plain, deflate, churned, stalled::NAME, sockets::NAME]
+};
+
 /// A cell's name with what was measured, or why it wasn't.
 pub(crate) type Measured = (String, Result<Figures>);
 
 impl Bench<'_> {
+    /// Has a cluster ready for work that is measured.
+    ///
+    /// # Errors
+    ///
+    /// It refuses events for minutes.
+    pub(crate) async fn warm_up(&self) -> Result<()> {
+        load::warm_up(self).await
+    }
+
     /// Runs the cells of one process in order: questions before anything is published, so that their
     /// answers are known.
     pub(crate) async fn run(&self, done: &mut impl FnMut(Measured)) {
@@ -221,7 +251,12 @@ impl Bench<'_> {
 
     /// Runs one of the [`FRESH`] cells on a relay that has just been started.
     pub(crate) async fn run_fresh(&self, name: &str) -> Measured {
-        (name.to_owned(), idle::run(self, name).await)
+        let figures = match name {
+            stalled::NAME => stalled::run(self).await,
+            sockets::NAME => sockets::run(self).await,
+            _ => idle::run(self, name).await,
+        };
+        (name.to_owned(), figures)
     }
 
     /// Waits for rest; a remark if it doesn't come.
@@ -251,17 +286,21 @@ impl Bench<'_> {
     ) -> Result<Figures> {
         let mut remarks = Vec::new();
         remarks.extend(self.settle(effect, "before").await?);
-        let (before, client, start) = (self.relay.usage()?, own_cpu(), Instant::now());
+        let (before, servers) = (self.relay.usage()?, self.relay.servers_usage()?);
+        let (client, start) = (own_cpu(), Instant::now());
         let seen = tokio::time::timeout(CELL_MAX, work).await;
         let seen = seen.context("some answers never came")??;
         let (wall, client) = (start.elapsed(), own_cpu().saturating_sub(client));
         remarks.extend(self.settle(effect, "behind").await?);
         let after = self.relay.usage()?;
+        let cost = Cost::of((&before, &after), &servers, &self.relay.servers_usage()?);
+        let mut extra = seen.extra;
+        extra.extend(cost.parts(seen.operations));
         Ok(Figures {
             unit: unit.to_owned(),
             operations: seen.operations,
             wall_secs: wall.as_secs_f64(),
-            server_cpu_secs: after.cpu_since(&before).as_secs_f64(),
+            server_cpu_secs: cost.cpu.as_secs_f64(),
             client_cpu_secs: client.as_secs_f64(),
             latency: Latency::of(seen.latencies),
             bytes_sent: seen.sent,
@@ -272,9 +311,57 @@ impl Bench<'_> {
             refusals: seen.refusals,
             faults: seen.faults,
             remarks,
-            memory: after.memory,
+            memory: cost.memory,
             disk: self.relay.disk(),
-            extra: seen.extra,
+            extra,
+            metrics: BTreeMap::new(),
+        })
+    }
+}
+
+/// What some work cost a relay: all its processes together, and where it is a cluster its parts.
+#[derive(Debug, Default)]
+struct Cost {
+    cpu: Duration,
+    memory: Memory,
+    parts: Vec<(&'static str, Duration, Memory)>,
+}
+
+impl Cost {
+    fn of(
+        own: (&Usage, &Usage),
+        servers: &[(&'static str, Usage)],
+        later: &[(&'static str, Usage)],
+    ) -> Self {
+        let (before, after) = own;
+        let mut cost = Self {
+            cpu: after.cpu_since(before),
+            memory: after.memory,
+            parts: Vec::new(),
+        };
+        if later.is_empty() {
+            return cost;
+        }
+        cost.parts.push(("roles", cost.cpu, cost.memory));
+        for ((name, before), (_, after)) in servers.iter().zip(later) {
+            let cpu = after.cpu_since(before);
+            cost.cpu += cpu;
+            cost.memory.add(after.memory);
+            cost.parts.push((name, cpu, after.memory));
+        }
+        cost
+    }
+
+    /// As figures of their own.
+    fn parts(&self, operations: u64) -> impl Iterator<Item = (String, f64)> {
+        let count = operations.max(1) as f64;
+        self.parts.iter().flat_map(move |(name, cpu, memory)| {
+            let each = cpu.as_secs_f64() * 1e6 / count;
+            let resident = memory.resident as f64 / f64::from(1 << 20);
+            [
+                (format!("CPU µs each, {name}"), each),
+                (format!("RSS MiB, {name}"), resident),
+            ]
         })
     }
 }
@@ -294,7 +381,17 @@ async fn subscribe(
     filter: &str,
     refusals: &mut Refusals,
 ) -> Result<()> {
-    connection.queue(format!(r#"["REQ","s",{filter}]"#).as_bytes());
+    subscribe_as("s", connection, filter, refusals).await
+}
+
+/// The same under another name.
+async fn subscribe_as(
+    name: &str,
+    connection: &mut Connection,
+    filter: &str,
+    refusals: &mut Refusals,
+) -> Result<()> {
+    connection.queue(format!(r#"["REQ","{name}",{filter}]"#).as_bytes());
     loop {
         connection.step().await?;
         while let Some(message) = connection.message()? {
@@ -320,6 +417,7 @@ mod tests {
         refusals.note(&Answer::Ok(1, false, b"replaced: have newer event"));
         refusals.note(&Answer::Ok(1, false, b"blocked: this event is deleted"));
         assert_eq!((refusals.limited, refusals.superseded), (0, 2));
+        assert!(is_superseded(b"error: unknown") && !is_superseded(b"error: unknown kind"));
         refusals.note(&Answer::Ok(1, false, b"blocked: not on the list"));
         assert_eq!((refusals.limited, refusals.refused), (0, 1));
         refusals.note(&Answer::Ok(1, false, b"rate-limited: slow down there"));

@@ -1,12 +1,15 @@
 //! One WebSocket connection: what is queued goes out in one write, what has come is read in one go.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use flate2::{Decompress, FlushDecompress, Status};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, Interest},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 use super::frame::{self, CLOSE, CONTINUATION, Header, PING, PONG, TEXT};
@@ -22,6 +25,32 @@ const DEFLATE_TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 
 /// Bytes of an inflated message.
 const INFLATED_BYTES_MAX: usize = 4 << 20;
+
+/// From where a connection comes, where that isn't the system's to choose.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Origin {
+    /// The address that it is bound to.
+    pub(crate) address: Option<Ipv4Addr>,
+    /// Bytes that the kernel takes before the program has read any (`SO_RCVBUF`).
+    pub(crate) receive_bytes: Option<u32>,
+}
+
+impl Origin {
+    async fn connect(self, to: SocketAddr) -> io::Result<TcpStream> {
+        if self.address.is_none() && self.receive_bytes.is_none() {
+            return TcpStream::connect(to).await;
+        }
+        let socket = TcpSocket::new_v4()?;
+        if let Some(bytes) = self.receive_bytes {
+            // Before connecting, or a larger window has been told.
+            socket.set_recv_buffer_size(bytes)?;
+        }
+        if let Some(address) = self.address {
+            socket.bind(SocketAddr::new(IpAddr::V4(address), 0))?;
+        }
+        socket.connect(to).await
+    }
+}
 
 /// A connection after its upgrade.
 #[derive(Debug)]
@@ -49,7 +78,21 @@ impl Connection {
     ///
     /// No connection, or no upgrade.
     pub(crate) async fn open(address: SocketAddr, deflate: bool) -> Result<Self> {
-        let mut stream = TcpStream::connect(address).await.context("can't connect")?;
+        Self::open_from(Origin::default(), address, deflate).await
+    }
+
+    /// As [`open`](Self::open), from somewhere in particular.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open); the address isn't this machine's, or has no port left.
+    pub(crate) async fn open_from(
+        origin: Origin,
+        address: SocketAddr,
+        deflate: bool,
+    ) -> Result<Self> {
+        let stream = origin.connect(address).await;
+        let mut stream = stream.context("can't connect")?;
         stream.set_nodelay(true)?;
         let offer = if deflate {
             "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"

@@ -7,5 +7,5 @@ mod frame;
 
 pub(crate) use self::{
     answer::{Answer, id_key, key_of_event},
-    connection::Connection,
+    connection::{Connection, Origin},
 };

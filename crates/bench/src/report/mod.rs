@@ -1,13 +1,19 @@
 //! What was measured, for machines as JSON and for people as Markdown.
 
 mod check;
+mod summary;
 mod table;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{cells::Figures, options::Sizes};
 
-pub use self::{check::Finding, table::markdown};
+pub(crate) use self::summary::summary;
+pub use self::{
+    check::Finding,
+    summary::{Metric, Scenario, Software, Summary, Threshold},
+    table::markdown,
+};
 
 /// Everything that one run has found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,6 +24,9 @@ pub struct Report {
     pub command: String,
     /// Where it ran.
     pub machine: String,
+    /// When it began (RFC 3339).
+    #[serde(default)]
+    pub started: Option<String>,
     /// The events.
     pub corpus: CorpusReport,
     /// How much of each work there was.
@@ -58,6 +67,9 @@ pub struct RelayReport {
     pub command: String,
     /// What it has done before it answers OK.
     pub durability: String,
+    /// What it says of itself.
+    #[serde(default)]
+    pub software: Software,
     /// In the order of the work.
     pub cells: Vec<CellReport>,
 }
@@ -88,6 +100,11 @@ impl RelayReport {
     #[must_use]
     pub fn is_valid(&self) -> bool {
         self.cells.iter().all(CellReport::is_valid)
+    }
+
+    /// Tells apart commands that start it differently: CRC-32 in hex.
+    fn command_hash(&self) -> String {
+        format!("{:08x}", crc32fast::hash(self.command.as_bytes()))
     }
 
     /// A cell by its name.
@@ -146,6 +163,7 @@ mod samples {
             latency: Latency {
                 count: 1_000,
                 p50_ms: 1.25,
+                p90_ms: 10.0,
                 p99_ms: 20.0,
                 max_ms: 30.0,
             },
@@ -176,6 +194,7 @@ mod samples {
             name: name.to_owned(),
             command: format!("run {name}"),
             durability: "fsync".to_owned(),
+            software: Software::default(),
             cells,
         }
     }
@@ -185,6 +204,7 @@ mod samples {
             commit: "c0ffee".to_owned(),
             command: "cargo xtask bench".to_owned(),
             machine: "a machine".to_owned(),
+            started: None,
             corpus: CorpusReport {
                 seed: 1,
                 authors: 2,

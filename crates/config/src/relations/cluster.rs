@@ -37,6 +37,12 @@ pub(super) fn check(config: &Config) -> impl Iterator<Item = Broken> {
             &config.scylla.key,
         ),
         certificate_and_key(
+            "gateway.key",
+            "gateway.certificate",
+            &config.gateway.certificate,
+            &config.gateway.key,
+        ),
+        certificate_and_key(
             "matcher.key",
             "matcher.certificate",
             &config.matcher.certificate,

@@ -211,6 +211,10 @@ fn every_kind_of_value_is_checked() {
 fn values_that_are_at_odds_are_named_together() {
     for (text, part) in [
         (
+            "[gateway]\nproxy_protocol = true",
+            "gateway.trusted_proxies, which is empty",
+        ),
+        (
             "[gateway]\nevent_bytes_max = 131_008\nmessage_bytes_max = 131_071",
             "131,072 or more",
         ),

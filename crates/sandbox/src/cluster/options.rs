@@ -15,6 +15,17 @@ pub enum Durability {
     Quorum,
 }
 
+/// Keys that limit what one address or connection may do. A generator of load is one address and a few
+/// connections, so that 0, which is no limit, is what it needs.
+pub const LIMITS: [&str; 6] = [
+    "gateway.connections_per_ip_max",
+    "gateway.connections_per_ip_per_sec",
+    "gateway.events_per_sec",
+    "gateway.events_per_ip_per_sec",
+    "gateway.reqs_per_sec",
+    "gateway.reqs_per_ip_per_sec",
+];
+
 /// What to start.
 #[derive(Debug, Clone)]
 pub struct ClusterOptions {

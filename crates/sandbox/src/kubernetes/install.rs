@@ -22,7 +22,7 @@ const VALIDATOR_VERSION: &str = "1.37.0";
 const DEFINITIONS_LAYOUT: &str = "1";
 
 /// Go modules with custom resource definitions: version, directory in the module, files.
-const DEFINITIONS: [(&str, &str, &[&str]); 3] = [
+const DEFINITIONS: [(&str, &str, &[&str]); 4] = [
     (
         "github.com/prometheus-operator/prometheus-operator@v0.85.0",
         "example/prometheus-operator-crd",
@@ -44,6 +44,11 @@ const DEFINITIONS: [(&str, &str, &[&str]); 3] = [
         "sigs.k8s.io/gateway-api@v1.6.0",
         "config/crd/standard",
         &["gateway.networking.k8s.io_httproutes.yaml"],
+    ),
+    (
+        "github.com/grafana/k6-operator@v1.3.2",
+        "config/crd/bases",
+        &["k6.io_testruns.yaml"],
     ),
 ];
 

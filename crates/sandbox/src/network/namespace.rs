@@ -20,11 +20,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    Error,
-    directory::{self, Storage},
-    process::Launch,
-};
+use crate::{Error, directory, process::Launch};
 
 /// Networks are 198.18.0 to 198.18.255 and 198.19.0 to 198.19.255, which no real network uses
 /// (RFC 2544).
@@ -305,7 +301,7 @@ fn network_of(namespace: &str) -> Option<u8> {
 
 /// Takes a number, if it is free, and removes what whoever had it left.
 fn lock(number: u8) -> Result<Option<File>, Error> {
-    let locks = directory::base(Storage::Disk).join("namespaces");
+    let locks = directory::locks("namespaces");
     fs::create_dir_all(&locks).map_err(Error::path("can't create", &locks))?;
     let path: PathBuf = locks.join(number.to_string());
     let file = File::create(&path).map_err(Error::path("can't create", &path))?;

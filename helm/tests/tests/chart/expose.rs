@@ -206,6 +206,23 @@ fn chart_11_no_proxy_is_trusted_unless_it_is_named() {
 }
 
 #[test]
+fn chart_11_the_proxy_protocol_is_spoken_only_if_it_is_wanted() {
+    let spoken = |manifest: &heliograph_chart::Manifest, role: &str| {
+        let map = manifest.of_role("ConfigMap", role).next().expect(role);
+        let text = str_of(&map["data"]["heliograph.toml"]);
+        let config: toml::Table = text.parse().expect("TOML");
+        config["gateway"].get("proxy_protocol").cloned()
+    };
+    // Not even `false`: a program from before the key starts with this file too.
+    assert_eq!(spoken(&single(&[]), "standalone"), None);
+    assert_eq!(spoken(&cluster(&[]), "gateway"), None);
+    let set = ["trustedProxies={192.0.2.0/24}", "proxyProtocol=true"];
+    let yes = Some(toml::Value::Boolean(true));
+    assert_eq!(spoken(&single(&set), "standalone"), yes);
+    assert_eq!(spoken(&cluster(&set), "gateway"), yes);
+}
+
+#[test]
 fn chart_11_the_relay_knows_the_url_that_the_way_in_has() {
     let urls = |name: &str| {
         let map = ci(name)

@@ -7,7 +7,11 @@ use heliograph_chart::{ci_files, directory, values};
 use crate::support::{chart, in_parallel, minimal, text};
 
 /// Values on top of none, and the sentence that refuses them.
-const SINGLE: [(&[&str], &str); 13] = [
+const SINGLE: [(&[&str], &str); 14] = [
+    (
+        &["proxyProtocol=true"],
+        "proxyProtocol is true, but trustedProxies is empty, so nobody's headers would be read: name the balancer's networks.",
+    ),
     (
         &[
             "mode=cluster",

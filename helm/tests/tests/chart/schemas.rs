@@ -112,6 +112,10 @@ fn chart_03_the_schema_knows_every_key_of_the_configuration() {
     let own = [
         "gateway.listen",
         "gateway.trusted_proxies",
+        "gateway.proxy_protocol",
+        // Behind an Ingress or a balancer.
+        "gateway.certificate",
+        "gateway.key",
         "store.dir",
         "nats.servers",
         "nats.username",

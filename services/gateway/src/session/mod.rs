@@ -50,11 +50,10 @@ const FLUSH: Duration = Duration::from_secs(5);
 const READ_SLICE: Duration = Duration::from_millis(1);
 
 /// A connection after its upgrade.
-pub(crate) struct Opened<S> {
+pub(crate) struct Opened {
     pub(crate) id: ConnectionId,
     /// The client's, as far as proxies are believed.
     pub(crate) address: IpAddr,
-    pub(crate) stream: S,
     /// What came right behind the HTTP request.
     pub(crate) read_ahead: Bytes,
     pub(crate) admitted: Admitted,
@@ -63,12 +62,11 @@ pub(crate) struct Opened<S> {
 }
 
 /// Serves a connection until either side ends it.
-pub(crate) async fn run<B: Bus, S: Stream>(gateway: Arc<Gateway<B>>, opened: Opened<S>) {
+pub(crate) async fn run<B: Bus, S: Stream>(gateway: Arc<Gateway<B>>, stream: S, opened: Opened) {
     let options = gateway.options.load_full();
     let Opened {
         id,
         address,
-        stream,
         read_ahead,
         admitted,
         compressed,
@@ -283,9 +281,9 @@ impl<B: Bus> Session<B> {
     /// Begins to close a connection whose address operators have banned.
     fn close_if_banned(&mut self) {
         let options = self.gateway.options.load();
-        let banned = options.control().load().networks_banned.check(self.address);
+        let banned = options.is_banned(self.address);
         drop(options);
-        if banned.is_err() && self.closing.is_none() {
+        if banned && self.closing.is_none() {
             let limits = &self.gateway.metrics.limits;
             limits.banned(BannedBy::Control).inc();
             self.close(Closed::Banned, close::POLICY, "blocked by the operator");

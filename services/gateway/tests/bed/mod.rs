@@ -106,7 +106,7 @@ impl Bed {
         tasks.spawn_on(
             runtime.handle(),
             "accept",
-            heliograph_gateway::run(gateway, listener),
+            heliograph_gateway::run(gateway, listener, None),
         );
         let intake = Mutex::new(bus.intake());
         Self {
@@ -206,6 +206,7 @@ fn options(stall: Duration) -> Options {
             receipt_timeout: Duration::from_secs(20),
         },
         trusted_proxies: Vec::new(),
+        proxy_protocol: false,
     }
 }
 

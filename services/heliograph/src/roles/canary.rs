@@ -136,7 +136,8 @@ async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
     let config = loaded.config().clone();
     let name = settings::cluster::node(&config)?;
     let (health, shutdown) = (Health::new(), Shutdown::new());
-    let (telemetry, mut registry) = Telemetry::start(&loaded, ProcessRole::Canary, &name, &health)?;
+    let (telemetry, mut registry) =
+        Telemetry::start(&loaded, ProcessRole::Canary, &name, &health, None)?;
     let metrics = Metrics::register(&mut registry, config.canary.read.len());
     let canary = Arc::new(Canary::new(&options(&config), metrics)?);
     let (connections, background) = (Tasks::new(), Tasks::new());

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use super::{node::Node, rebalance};
 use crate::{
-    metrics,
+    certificate, metrics,
     process::{self, Grace, Reload, block_on, listen, stop_plan, until_stopped},
     readiness, settings,
 };
@@ -36,7 +36,8 @@ pub(crate) fn run(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
 async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("failed to listen for signals")?;
     let (listener, address) = listen(loaded.config().gateway.listen).await?;
-    let mut node = Node::start(&loaded, Side::Gateway).await?;
+    let tls = certificate::tls(loaded.config())?;
+    let mut node = Node::start(&loaded, Side::Gateway, tls.as_ref()).await?;
     let (control, state) = node.control().await?;
     let edge = Tasks::new();
     let gateway = connect(&mut node, &control, &edge)?;
@@ -51,9 +52,11 @@ async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
     let _admin = node.admin()?;
     edge.spawn(
         "accept",
-        heliograph_gateway::run(Arc::clone(&gateway), listener),
+        heliograph_gateway::run(Arc::clone(&gateway), listener, tls.clone()),
     );
-    let line = format!("gateway {} listening on ws://{address}\n", node.name);
+    certificate::follow(tls.as_ref(), &node.shutdown, &node.background);
+    let scheme = certificate::scheme(&node.config);
+    let line = format!("gateway {} listening on {scheme}://{address}\n", node.name);
     // A closed stdout is no reason not to serve.
     drop(std::io::stdout().write_all(line.as_bytes()));
 
@@ -62,6 +65,7 @@ async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
         process::reload(&loaded, reload, &node.telemetry, |config| {
             let urls = node.urls.clone();
             gateway.reload(settings::cluster::gateway(config, urls, &control));
+            tls.iter().for_each(certificate::refresh);
         });
     };
     signals.stop(again).await;

@@ -32,7 +32,7 @@ pub(crate) fn run(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
 
 async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("failed to listen for signals")?;
-    let mut node = Node::start(&loaded, Side::Ingest).await?;
+    let mut node = Node::start(&loaded, Side::Ingest, None).await?;
     let metrics = heliograph_store_scylla::Metrics::register(&mut node.registry);
     let options = settings::cluster::writers_archive(&node.config, node.urls.clone(), metrics);
     let store = ScyllaStore::connect(options)

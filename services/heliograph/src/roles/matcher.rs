@@ -41,7 +41,7 @@ pub(crate) fn run(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
 async fn serve(loaded: Loaded, reload: &Reload) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("failed to listen for signals")?;
     let (listener, address) = listen(loaded.config().matcher.listen).await?;
-    let mut node = Node::start(&loaded, Side::Matcher).await?;
+    let mut node = Node::start(&loaded, Side::Matcher, None).await?;
     let (control, _state) = node.control().await?;
     let parts = connect(&mut node, &control).await?;
     let (edge, matching) = (Tasks::new(), Tasks::new());

@@ -6,6 +6,7 @@ use anyhow::Context;
 use heliograph_bus_nats::{Lease, LinkState, Membership, NatsBus, Role, Side};
 use heliograph_config::{Config, Loaded};
 use heliograph_control::{ControlState, ControlStore, ReadState};
+use heliograph_gateway::Tls;
 use heliograph_lifecycle::{Phase, Shutdown, StopReport, Tasks};
 use heliograph_policy::{LiveControl, RelayUrls};
 use heliograph_telemetry::{AdminServer, Health, Pages, Registry};
@@ -46,8 +47,12 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// Names the process and reaches the bus.
-    pub(super) async fn start(loaded: &Loaded, side: Side) -> anyhow::Result<Self> {
+    /// Names the process and reaches the bus. `tls` is what clients see, if there are any.
+    pub(super) async fn start(
+        loaded: &Loaded,
+        side: Side,
+        tls: Option<&Tls>,
+    ) -> anyhow::Result<Self> {
         let config = loaded.config().clone();
         let name = settings::cluster::node(&config)?;
         let urls = settings::cluster::relay_urls(&config)?;
@@ -58,7 +63,7 @@ impl Node {
             Side::Matcher => ProcessRole::Matcher,
             Side::All => ProcessRole::Standalone,
         };
-        let (telemetry, mut registry) = Telemetry::start(loaded, role, &name, &health)?;
+        let (telemetry, mut registry) = Telemetry::start(loaded, role, &name, &health, tls)?;
         let bus_tasks = Tasks::new();
         let metrics = Arc::new(heliograph_bus_nats::Metrics::register(&mut registry, side));
         let options = settings::cluster::bus(&config, &name)?;

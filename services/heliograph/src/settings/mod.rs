@@ -14,6 +14,8 @@ use heliograph_recent::RecentOptions;
 use heliograph_store::Budget;
 use heliograph_store_embedded as embedded;
 
+use crate::certificate;
+
 /// How long a publisher waits for its receipt: clients give up after 4.4 s.
 const RECEIPT_TIMEOUT: Duration = Duration::from_secs(4);
 
@@ -34,13 +36,14 @@ pub(crate) fn relay_urls(config: &Config, listen: SocketAddr) -> anyhow::Result<
     if !config.relay.urls.is_empty() {
         return RelayUrls::parse(&config.relay.urls).context("relay.url");
     }
-    let mut urls = vec![format!("ws://{listen}")];
+    let scheme = certificate::scheme(config);
+    let mut urls = vec![format!("{scheme}://{listen}")];
     if listen.ip().is_loopback() || listen.ip().is_unspecified() {
         let port = listen.port();
         urls.extend([
-            format!("ws://localhost:{port}"),
-            format!("ws://127.0.0.1:{port}"),
-            format!("ws://[::1]:{port}"),
+            format!("{scheme}://localhost:{port}"),
+            format!("{scheme}://127.0.0.1:{port}"),
+            format!("{scheme}://[::1]:{port}"),
         ]);
     }
     RelayUrls::parse(&urls).context("the address of gateway.listen")
@@ -71,6 +74,7 @@ pub(crate) fn gateway(config: &Config, urls: RelayUrls) -> gateway::Options {
         auth_to_read: config.auth.required_to_read,
         limits: connection_limits(config),
         trusted_proxies: edge.trusted_proxies.clone(),
+        proxy_protocol: edge.proxy_protocol,
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use heliograph_corpus::{Corpus, Options, Summary};
+use heliograph_protocol::Timestamp;
 
 use super::output::note;
 use crate::cli;
@@ -22,7 +23,9 @@ pub(crate) fn run(arguments: &cli::Corpus, out: &mut impl Write) -> anyhow::Resu
     let defaults = Options::new(arguments.seed, arguments.events);
     let options = Options {
         authors: arguments.authors.unwrap_or(defaults.authors),
-        time_start: arguments.time_start.unwrap_or(defaults.time_start),
+        time_start: arguments.time_start.map_or(defaults.time_start, |start| {
+            since_epoch(start, Timestamp::now())
+        }),
         time_span: arguments.time_span.unwrap_or(defaults.time_span),
         ..defaults
     };
@@ -44,6 +47,14 @@ pub(crate) fn run(arguments: &cli::Corpus, out: &mut impl Write) -> anyhow::Resu
     };
     note(&line(&summary));
     Ok(())
+}
+
+/// What is below zero is counted back from `now`, and ends at the epoch.
+fn since_epoch(start: i64, now: Timestamp) -> u64 {
+    match u64::try_from(start) {
+        Ok(start) => start,
+        Err(_) => now.as_secs().saturating_sub(start.unsigned_abs()),
+    }
 }
 
 fn line(summary: &Summary) -> String {
@@ -114,6 +125,27 @@ mod tests {
         assert_eq!(authors.len(), 2);
         assert_eq!(events[0].created_at().as_secs(), 1_000_000);
         assert!(corpus(&["--events", "1", "--authors", "0"]).is_err());
+    }
+
+    #[test]
+    fn a_start_below_zero_is_so_many_seconds_ago() {
+        let now = Timestamp::from_secs(1_000_000);
+        assert_eq!(since_epoch(-86_400, now), 913_600);
+        assert_eq!(since_epoch(-2_000_000, now), 0);
+        assert_eq!(since_epoch(i64::MIN, now), 0);
+        assert_eq!(since_epoch(86_400, now), 86_400);
+        let out = corpus(&[
+            "--events",
+            "1",
+            "--time-start",
+            "-3600",
+            "--time-span",
+            "60",
+        ])
+        .unwrap();
+        let event = Event::parse(str::from_utf8(&out).unwrap().trim_end()).unwrap();
+        let ago = Timestamp::now().as_secs() - event.created_at().as_secs();
+        assert!((3_500..=3_700).contains(&ago), "{ago} s ago");
     }
 
     #[test]

@@ -14,12 +14,13 @@ pub(crate) use heliograph_sandbox::wait::within;
 use heliograph_sandbox::{
     Error,
     cluster::{Cluster, ClusterOptions, Role},
+    or_skip,
 };
 use heliograph_testkit::{
     PATIENCE,
     client::Client,
     keys::Key,
-    process::{binary, conformance_config, option},
+    process::{binary, conformance_config},
 };
 
 use crate::support::metric;
@@ -153,14 +154,7 @@ pub(crate) fn try_start(
     change: impl FnOnce(&mut ClusterOptions),
     settings: &[&str],
 ) -> Option<Result<Cluster, Error>> {
-    let mut options = match ClusterOptions::on_shared(binary().to_owned()) {
-        Ok(options) => options,
-        Err(error @ Error::Missing { .. }) if option("CI").is_none() => {
-            println!("skipped: {error}");
-            return None;
-        }
-        Err(error) => panic!("{error}"),
-    };
+    let mut options = or_skip(ClusterOptions::on_shared(binary().to_owned()))?;
     let both = SETTINGS.iter().chain(settings);
     let pair = |setting: &&str| {
         let (key, value) = setting.split_once('=').expect("key=value");

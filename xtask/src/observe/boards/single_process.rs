@@ -56,11 +56,11 @@ fn now() -> Row {
             ),
             number(
                 "EVENTs that went badly",
-                "Share of the EVENTs of the time shown that got error, or an OK later than 1 s. Objective: 0.1 % at most.",
+                "Share of the EVENTs of the time shown that got error, or an OK later than 1 s; what a rule refused and duplicates don't count. Objective: 0.1 % at most.",
                 unit::SHARE,
                 Limits::Above(0.0005, 0.001),
                 vec![query(
-                    r#"(sum(increase(heliograph_events_result_total{result="refused", reason="error"}[$__range])) + sum(increase(heliograph_publish_ok_seconds_count[$__range])) - sum(increase(heliograph_publish_ok_seconds_bucket{le="1.0"}[$__range]))) / sum(increase(heliograph_events_result_total[$__range]))"#,
+                    r#"(sum(increase(heliograph_events_result_total{result="refused", reason="error"}[$__range])) + sum(increase(heliograph_publish_ok_seconds_count[$__range])) - sum(increase(heliograph_publish_ok_seconds_bucket{le="1.0"}[$__range]))) / (sum(increase(heliograph_events_result_total{result="accepted", reason!="duplicate"}[$__range])) + sum(increase(heliograph_events_result_total{result="refused", reason="error"}[$__range])))"#,
                     "",
                 )],
             )
