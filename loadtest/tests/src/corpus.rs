@@ -11,7 +11,7 @@ use heliograph_protocol::Timestamp;
 use heliograph_sandbox::process::hide_variables;
 
 /// Over how long the events of a run are spread: they end when it begins. No author writes two in one second, and the
-/// busiest one writes 11,600 of a million, so a shorter span would end in the future.
+/// busiest one writes some 11,500 of a million, so a shorter span would end in the future.
 pub const TIME_SPAN: Duration = Duration::from_secs(24 * 3_600);
 
 /// What a corpus consists of.
