@@ -6,8 +6,14 @@
 mod frame;
 mod launch;
 mod scylla;
+mod shell;
 
-use std::{net::SocketAddr, sync::OnceLock, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+    time::Duration,
+};
 
 pub use frame::{answers_options, execute};
 pub use scylla::{IMAGE as SCYLLA_IMAGE, Scylla, ScyllaOptions};
@@ -25,6 +31,9 @@ pub const PORT: u16 = 9042;
 
 /// The port between nodes.
 const STORAGE_PORT: u16 = 7000;
+
+/// The port of JMX, which `nodetool` speaks.
+const JMX_PORT: u16 = 7199;
 
 /// Time until a node answers: 6 s of CPU, longer on a machine that has other things to do.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -45,6 +54,8 @@ pub struct CassandraOptions {
     /// Whether a node that is killed while it is the only one still has its keyspaces, and all that it
     /// acknowledged, when it is started again. Writes and changes of the schema take longer then.
     pub keeps_all: bool,
+    /// Whether the nodes answer `nodetool` ([`Cassandra::write_tools`]): JMX, for everybody on this machine.
+    pub jmx: bool,
 }
 
 impl Default for CassandraOptions {
@@ -56,6 +67,7 @@ impl Default for CassandraOptions {
             optimise: false,
             storage: Storage::Memory,
             keeps_all: false,
+            jmx: false,
         }
     }
 }
@@ -64,6 +76,9 @@ impl Default for CassandraOptions {
 #[derive(Debug)]
 pub struct Cassandra {
     nodes: Vec<Node>,
+    /// The directory with its classes.
+    jars: PathBuf,
+    jmx: bool,
     // Dropped after the processes.
     _block: Block,
     _directory: Directory,
@@ -107,6 +122,8 @@ impl Cassandra {
         }
         let cassandra = Self {
             nodes,
+            jars,
+            jmx: options.jmx,
             _block: block,
             _directory: directory,
         };
@@ -123,6 +140,16 @@ impl Cassandra {
             .iter()
             .map(|node| node.address.to_string())
             .collect()
+    }
+
+    /// Where a node keeps its tables, in directories `keyspace/table-id`.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such node, as in every method with a number.
+    #[must_use]
+    pub fn data(&self, node: usize) -> PathBuf {
+        self.nodes[node].directory().join("data")
     }
 
     /// The process id of a node.
@@ -197,6 +224,10 @@ impl Cassandra {
 }
 
 impl Node {
+    fn directory(&self) -> &Path {
+        &self.program.launch().directory
+    }
+
     fn wait(&self) -> Result<(), Error> {
         self.program
             .process()

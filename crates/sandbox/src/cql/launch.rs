@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{CassandraOptions, STORAGE_PORT};
+use super::{CassandraOptions, JMX_PORT, STORAGE_PORT};
 use crate::{Error, loopback::Block, process::Launch};
 
 /// A third of the ring each. A single node has all of it, whichever is its token.
@@ -48,8 +48,8 @@ const EXPORTED: [&str; 7] = [
     "java.sql/java.sql",
 ];
 
-/// Properties that make a node quick: no waiting for peers that a test hasn't. Without a JMX port
-/// there is no JMX.
+/// Properties that make a node quick: no waiting for peers that a test hasn't. None of them is a JMX
+/// port, and without one there is no JMX.
 const PROPERTIES: [&str; 8] = [
     "jdk.attach.allowAttachSelf=true",
     "java.net.preferIPv4Stack=true",
@@ -91,7 +91,7 @@ pub(super) fn prepare(
     Ok(Launch {
         name: format!("cassandra {number}"),
         program: "java".into(),
-        arguments: arguments(options, jars, &directory)?,
+        arguments: arguments(number, options, jars, &directory, block)?,
         variables: Vec::new(),
         hide_variables: "CASSANDRA_",
         log: directory.join("log"),
@@ -150,9 +150,11 @@ user_defined_functions_enabled: false
 }
 
 fn arguments(
+    number: u8,
     options: &CassandraOptions,
     jars: &Path,
     directory: &Path,
+    block: &Block,
 ) -> Result<Vec<OsString>, Error> {
     let heap = options.heap_mib;
     let mut arguments = vec![
@@ -167,21 +169,7 @@ fn arguments(
     if !options.optimise {
         arguments.push("-XX:TieredStopAtLevel=1".to_owned());
     }
-    for package in OPENED {
-        arguments.extend([
-            "--add-opens".to_owned(),
-            format!("java.base/{package}=ALL-UNNAMED"),
-        ]);
-    }
-    for package in [
-        "jdk.management/com.sun.management.internal",
-        "java.rmi/sun.rmi.transport.tcp",
-    ] {
-        arguments.extend(["--add-opens".to_owned(), format!("{package}=ALL-UNNAMED")]);
-    }
-    for package in EXPORTED {
-        arguments.extend(["--add-exports".to_owned(), format!("{package}=ALL-UNNAMED")]);
-    }
+    arguments.extend(modules());
     arguments.extend(PROPERTIES.map(|property| format!("-D{property}")));
     // Else no sync of system tables, those of the schema among them.
     let sync = options.keeps_all;
@@ -192,6 +180,9 @@ fn arguments(
     // How long a joining node waits to hear from others: there are none, or they are near.
     let delay = if options.nodes == 1 { 1 } else { 2_000 };
     arguments.push(format!("-Dcassandra.ring_delay_ms={delay}"));
+    if options.jmx {
+        arguments.extend(jmx(&block.ip(number).to_string()));
+    }
     let directory = directory.display();
     arguments.push(format!("-Dcassandra.storagedir={directory}"));
     arguments.push(format!("-Dcassandra.logdir={directory}"));
@@ -202,6 +193,34 @@ fn arguments(
     ]);
     arguments.push("org.apache.cassandra.service.CassandraDaemon".to_owned());
     Ok(arguments.into_iter().map(OsString::from).collect())
+}
+
+/// What Java has to let Cassandra's classes reach, in the server and in its tools.
+pub(super) fn modules() -> Vec<String> {
+    let opened = OPENED.map(|package| format!("java.base/{package}"));
+    let more = [
+        "jdk.management/com.sun.management.internal",
+        "java.rmi/sun.rmi.transport.tcp",
+    ];
+    let opened = opened.into_iter().chain(more.map(str::to_owned));
+    let opened = opened.map(|package| ("--add-opens", package));
+    let exported = EXPORTED.map(|package| ("--add-exports", package.to_owned()));
+    let all = opened.chain(exported);
+    all.flat_map(|(option, package)| [option.to_owned(), format!("{package}=ALL-UNNAMED")])
+        .collect()
+}
+
+/// JMX at the node's own address and nowhere else, without a password: by Java's own agent, since
+/// Cassandra's would bind to 127.0.0.1, which all instances share.
+fn jmx(ip: &str) -> [String; 6] {
+    [
+        format!("-Djava.rmi.server.hostname={ip}"),
+        format!("-Dcom.sun.management.jmxremote.host={ip}"),
+        format!("-Dcom.sun.management.jmxremote.port={JMX_PORT}"),
+        format!("-Dcom.sun.management.jmxremote.rmi.port={JMX_PORT}"),
+        "-Dcom.sun.management.jmxremote.authenticate=false".to_owned(),
+        "-Dcom.sun.management.jmxremote.ssl=false".to_owned(),
+    ]
 }
 
 /// The jar that measures objects, which is an agent of the virtual machine as well.

@@ -19,6 +19,7 @@ mod races;
 mod reads;
 mod real_events;
 mod roles;
+mod snapshot;
 mod tiers;
 mod traces;
 mod vectors;
