@@ -1,4 +1,8 @@
-//! Every `heliograph` command in the documentation is one that the program takes.
+//! Every `heliograph` command in the documentation is one that the program takes, and that a test runs.
+
+mod cluster;
+mod machine;
+mod tried;
 
 use std::{
     fs,
@@ -6,20 +10,24 @@ use std::{
 };
 
 use clap::Parser as _;
+use heliograph_testkit::process::workspace;
 
 use crate::cli::Cli;
 
 /// Fewer would mean that they aren't found any more.
 const COMMANDS_MIN: usize = 40;
 
-/// The pages: those of the root, `docs/`, `deploy/` and `helm/`.
+/// Pages of the root.
+const ROOT: [&str; 3] = ["CONTRIBUTING.md", "README.md", "SECURITY.md"];
+
+/// Directories with pages.
+const DIRECTORIES: [&str; 5] = ["deploy", "docs", "fuzz", "helm", "loadtest"];
+
+/// The pages, by their paths in the repository.
 fn pages() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut pages = Vec::new();
-    let mut directories: Vec<PathBuf> = ["docs", "deploy", "helm"]
-        .map(|name| root.join(name))
-        .into();
-    directories.retain(|directory| directory.exists());
+    let root = workspace();
+    let mut pages = ROOT.map(|name| root.join(name)).to_vec();
+    let mut directories = DIRECTORIES.map(|name| root.join(name)).to_vec();
     while let Some(directory) = directories.pop() {
         for entry in fs::read_dir(&directory).unwrap() {
             let path = entry.unwrap().path();
@@ -30,9 +38,16 @@ fn pages() -> Vec<PathBuf> {
             }
         }
     }
-    pages.push(root.join("README.md"));
+    for page in &mut pages {
+        *page = page.strip_prefix(&root).unwrap().to_owned();
+    }
     pages.sort();
     pages
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = workspace().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// The lines of blocks of shell commands, with those that go on joined.
@@ -107,7 +122,7 @@ fn arguments(words: &[String]) -> Option<&[String]> {
 fn every_command_in_the_documentation_is_taken() {
     let (mut count, mut wrong) = (0, Vec::new());
     for page in pages() {
-        let text = fs::read_to_string(&page).unwrap();
+        let text = read(&page);
         for line in shell_lines(&text) {
             for words in commands(&line) {
                 let Some(arguments) = arguments(&words) else {
@@ -117,8 +132,7 @@ fn every_command_in_the_documentation_is_taken() {
                 if let Err(error) = Cli::try_parse_from(arguments)
                     && error.use_stderr()
                 {
-                    let name = page.file_name().unwrap().to_string_lossy();
-                    wrong.push(format!("{name}: {line}\n{error}"));
+                    wrong.push(format!("{}: {line}\n{error}", page.display()));
                 }
             }
         }

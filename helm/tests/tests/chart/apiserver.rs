@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PRIORITIES: [&str; 2] = ["high", "relay"];
 
 /// A server with the kinds of others that the chart has objects of.
-fn server() -> &'static ApiServer {
+pub(crate) fn server() -> &'static ApiServer {
     static SERVER: OnceLock<ApiServer> = OnceLock::new();
     SERVER.get_or_init(|| {
         let server = ApiServer::start().expect("the API server starts");

@@ -7,6 +7,7 @@
 
 mod apiserver;
 mod config;
+mod documented;
 mod expose;
 mod network;
 mod observe;

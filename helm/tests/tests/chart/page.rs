@@ -1,46 +1,49 @@
 //! The page for operators, `docs/operate/kubernetes.md`: its values render, its commands are taken
 //! (18).
 
-use std::fs;
+use std::{fs, path::Path};
 
 use heliograph_chart::root;
 use heliograph_testkit::process;
 
 use crate::support::{cluster, manifest, minimal, str_of};
 
-/// A piece of code of the page: its language and its text, with lines that go on joined.
-struct Code {
-    language: String,
-    text: String,
+pub(crate) const PAGE: &str = "docs/operate/kubernetes.md";
+
+/// A page of the repository.
+#[track_caller]
+pub(crate) fn read(path: &str) -> String {
+    let path: &Path = &root().join(path);
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn page() -> Vec<Code> {
-    let path = root().join("docs/operate/kubernetes.md");
-    let page = fs::read_to_string(path).expect("the page is there");
-    let pieces = page.split("```").skip(1).step_by(2);
-    pieces
-        .map(|piece| {
-            let (language, text) = piece.split_once('\n').expect("a piece has lines");
-            let text = text.replace("\\\n", " ");
-            Code {
-                language: language.to_owned(),
-                text,
-            }
+/// Blocks of a page: the section that each stands in, its language, its text.
+pub(crate) fn blocks(page: &str) -> impl Iterator<Item = (&str, &str, &str)> {
+    page.split("\n## ").flat_map(|section| {
+        let title = section.lines().next().unwrap_or_default();
+        let pieces = section.split("```").skip(1).step_by(2);
+        pieces.map(move |piece| {
+            let (language, text) = piece.split_once('\n').expect("a block has lines");
+            (title, language, text)
         })
-        .collect()
+    })
 }
 
-/// The lines of the page that begin with a program.
+/// Commands of a page, those that go on joined, each with its section.
+pub(crate) fn lines(page: &str) -> impl Iterator<Item = (&str, String)> {
+    let shell = blocks(page).filter(|(_, language, _)| *language == "sh");
+    shell.flat_map(|(title, _, text)| {
+        let text = text.replace("\\\n", " ");
+        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.into_iter().map(move |line| (title, line))
+    })
+}
+
+/// The lines of the page that begin with a program, in words.
 fn commands(program: &str) -> Vec<Vec<String>> {
-    let shell = page().into_iter().filter(|code| code.language == "sh");
-    let lines: Vec<String> = shell
-        .flat_map(|code| code.text.lines().map(str::to_owned).collect::<Vec<_>>())
-        .collect();
-    let words = lines.iter().map(|line| {
-        line.split_whitespace()
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    });
+    let page = read(PAGE);
+    let words = lines(&page)
+        .map(|(_, line)| -> Vec<String> { line.split_whitespace().map(str::to_owned).collect() });
     words
         .filter(|words| words.first().is_some_and(|word| word == program))
         .collect()
@@ -51,8 +54,9 @@ fn chart_18_values_and_settings_of_the_page_render() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("relay.yaml");
     let mut pieces = 0;
-    for code in page().iter().filter(|code| code.language == "yaml") {
-        fs::write(&file, &code.text).unwrap();
+    let page = read(PAGE);
+    for (.., text) in blocks(&page).filter(|(_, language, _)| *language == "yaml") {
+        fs::write(&file, text).unwrap();
         manifest(&[&minimal(), &file], &[]);
         pieces += 1;
     }

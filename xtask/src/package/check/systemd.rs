@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{
-    super::{put, read, tools},
+    super::{put, tools},
     Products,
     deb::{CONFIG, System},
     docs::{self, INSTALL},
@@ -149,8 +149,7 @@ pub(super) fn by_hand(products: &Products) -> Result<()> {
 
 /// Runs what is to be run of a page, with `program` for the one that the page has built.
 fn follow(page: &str, system: &System, program: &Path) -> Result<()> {
-    let text = String::from_utf8(read(page)?)?;
-    for line in docs::to_run(&text) {
+    for line in docs::to_run(page)? {
         step(system, program, &line).with_context(|| format!("{page}: `{line}`"))?;
     }
     Ok(())
