@@ -176,7 +176,7 @@ fn whole(phase: &str, sample: &Sample) -> Result<()> {
     let Seen { closed, late, .. } = sample.seen;
     ensure!(
         closed == 0,
-        "{phase}: {closed} questions ended with CLOSED, so their cost isn't known; ask with fewer --askers"
+        "{phase}: {closed} questions ended with CLOSED, so their cost isn't known; ask with fewer --askers or --archive-askers"
     );
     ensure!(
         late == 0,

@@ -79,7 +79,13 @@ fn run(options: &Options) -> Result<Report> {
             looks.memory(bed, &corpus)?;
         }
         publish(bed, &corpus, options, &mut report)?;
-        ask(bed, &corpus, options, "recent", &mut report)?;
+        ask(
+            bed,
+            &corpus,
+            options,
+            ("recent", options.askers),
+            &mut report,
+        )?;
         if options.coefficients.is_some() {
             looks.events(bed)?;
         }
@@ -88,7 +94,8 @@ fn run(options: &Options) -> Result<Report> {
     eprintln!("starting the roles again with a small recent tier");
     let bed = bed.with_small_recent_tier(options)?;
     bed.explained(|bed| {
-        ask(bed, &corpus, options, "archive", &mut report)?;
+        let askers = options.archive_askers.unwrap_or(options.askers);
+        ask(bed, &corpus, options, ("archive", askers), &mut report)?;
         bed.stop()
     })?;
     if let Some(path) = &options.coefficients {
@@ -118,18 +125,19 @@ fn publish(bed: &Bed, corpus: &Corpus, options: &Options, report: &mut Report) -
     Ok(())
 }
 
-/// Asks every kind of question; every other repetition in the opposite order, so that what drifts
-/// with time falls on all alike.
+/// Asks a tier every kind of question by so many connections; every other repetition in the opposite
+/// order, so that what drifts with time falls on all alike.
 fn ask(
     bed: &Bed,
     corpus: &Corpus,
     options: &Options,
-    tier: &str,
+    (tier, askers): (&str, u16),
     report: &mut Report,
 ) -> Result<()> {
+    let askers = usize::from(askers);
     let questions = Question::all(corpus);
     for question in &questions {
-        questions::ask(bed, question, options.warm_up(), options)?;
+        questions::ask(bed, question, options.warm_up(), askers)?;
     }
     for repetition in 0..options.repeat {
         eprintln!("questions ({tier}), repetition {}", repetition + 1);
@@ -138,7 +146,7 @@ fn ask(
             round.reverse();
         }
         for question in round {
-            let sample: Sample = questions::ask(bed, question, options.duration(), options)?;
+            let sample: Sample = questions::ask(bed, question, options.duration(), askers)?;
             report.add(&format!("{tier}: {}", question.name), sample);
         }
     }

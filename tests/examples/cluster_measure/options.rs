@@ -62,6 +62,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "COUNT", default_value_t = 4,
         value_parser = clap::value_parser!(u16).range(1..=1_000))]
     pub(crate) askers: u16,
+    /// As many of them ask what the recent tier doesn't hold; all of them if absent. A home feed is a thousand
+    /// statements to the database then, and a small one answers few of those at once in time.
+    #[arg(long, value_name = "COUNT",
+        value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    pub(crate) archive_askers: Option<u16>,
     /// Connections that subscribe in the fan-out, each with a home feed of 500 authors.
     #[arg(long, value_name = "COUNT", default_value_t = 100,
         value_parser = clap::value_parser!(u16).range(1..=5_000))]

@@ -17,7 +17,6 @@ use crate::{
     corpus::Corpus,
     figures::{Sample, Seen},
     latency::Latency,
-    options::Options,
 };
 
 /// Different questions of each kind: more than are in flight, so that no two at a time are equal.
@@ -85,14 +84,13 @@ impl Question {
     }
 }
 
-/// Asks for a while.
+/// Asks for a while, by so many connections.
 pub(crate) fn ask(
     bed: &Bed,
     question: &Question,
     duration: Duration,
-    options: &Options,
+    connections: usize,
 ) -> Result<Sample> {
-    let connections = usize::from(options.askers);
     bed.measure(|| {
         let answers = thread::scope(|scope| {
             let askers: Vec<_> = (0..connections)
