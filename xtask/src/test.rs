@@ -25,7 +25,7 @@ pub(crate) enum Stage {
     Build,
     /// the tree itself, see `cargo xtask tidy`
     Tidy,
-    /// npm packages of the client tests
+    /// clients that others wrote, for tests: packages of npm and for Python, Chromium
     Clients,
     /// the servers that the tests run: NATS, a CQL database, the API server of Kubernetes and so on
     Servers,

@@ -5,8 +5,9 @@
 use std::{fs, process::Command};
 
 use anyhow::{Context, Result};
+use heliograph_sandbox::clients;
 
-use crate::shell;
+use crate::{servers, shell};
 
 /// The version of cargo-deny that is installed and used.
 const CARGO_DENY: &str = "0.20.2";
@@ -64,14 +65,21 @@ pub(crate) fn cargo_deny() -> Result<Command> {
     Ok(shell::command(program))
 }
 
-/// Installs the npm packages of the client tests exactly as locked.
+/// Installs what reads the relay's compressed messages in tests, and the npm packages of the client tests
+/// exactly as locked.
 ///
-/// Returns why not, if they can't be had for lack of npm.
+/// Returns why not, if they can't be had on this machine.
 ///
 /// # Errors
 ///
 /// The lock is missing or stale, or the registry can't be reached.
 pub(crate) fn client_packages() -> Result<Option<String>> {
+    for installed in [clients::chromium(), clients::python_websockets()] {
+        match servers::installed(installed)? {
+            Ok(path) => println!("{}", path.display()),
+            Err(missing) => return Ok(Some(missing)),
+        }
+    }
     let directory = shell::root().join(CLIENTS);
     let lock = fs::read_to_string(directory.join("package-lock.json"))
         .with_context(|| format!("{CLIENTS}/package-lock.json"))?;

@@ -25,6 +25,10 @@ pub struct Options {
     /// imported; it is loaded over WebSocket all the same.
     #[arg(long = "import", value_name = "NAME=COMMAND", value_parser = named)]
     pub imports: Vec<(String, String)>,
+    /// How a relay is started with TLS: `name=command`, with {certificate} and {key} replaced by files in
+    /// PEM besides. Adds a cell.
+    #[arg(long = "tls", value_name = "NAME=COMMAND", value_parser = named)]
+    pub tls: Vec<(String, String)>,
     /// What a relay has done before it answers OK: `name=fsync`, `name=none` or any word; stands beside
     /// its figures.
     #[arg(long = "durability", value_name = "NAME=CLASS", value_parser = named)]

@@ -1,8 +1,13 @@
 //! A relay as a child process: started on a directory, waited for, looked at, stopped with all
 //! its children. A relay of several processes says in a file where it is: see [`ready`].
 
+mod certificate;
 mod ready;
 mod software;
+mod writes;
+
+pub(crate) use certificate::Certificate;
+use certificate::upgrades;
 
 use std::{
     cell::Cell,
@@ -25,7 +30,6 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::time::sleep;
 
 use crate::{
-    client::Connection,
     options::{READY, RelayOptions},
     process::{Usage, cpu_of_ended_children, living, members},
     report::Software,
@@ -65,6 +69,8 @@ pub(crate) struct Relay {
     next: Cell<usize>,
     /// What a cluster stands on, counted apart.
     servers: Vec<Server>,
+    /// Set if it speaks TLS.
+    pub(crate) certificate: Option<Certificate>,
     directory: PathBuf,
     log: PathBuf,
 }
@@ -96,6 +102,7 @@ impl Relay {
             addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))],
             next: Cell::new(0),
             servers: Vec::new(),
+            certificate: options.certificate.clone(),
             directory: directory.to_owned(),
             log,
         };
@@ -137,7 +144,8 @@ impl Relay {
     async fn wait_until_up(&mut self) -> Result<()> {
         let deadline = Instant::now() + START;
         loop {
-            let Err(error) = Connection::open(self.address(), false).await else {
+            let certificate = self.certificate.as_ref();
+            let Err(error) = upgrades(self.address(), certificate).await else {
                 return Ok(());
             };
             if let Some(status) = self.child.try_wait()? {
@@ -403,6 +411,7 @@ mod tests {
             addresses: Vec::new(),
             next: Cell::new(0),
             servers: Vec::new(),
+            certificate: None,
             directory,
             log,
         };
@@ -421,6 +430,8 @@ mod tests {
             name: "broken".to_owned(),
             command: "echo no such database; exit 3".to_owned(),
             import: None,
+            tls: None,
+            certificate: None,
             durability: String::new(),
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -449,6 +460,7 @@ mod tests {
             addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 1))],
             next: Cell::new(0),
             servers: Vec::new(),
+            certificate: None,
             directory,
             log,
         };

@@ -7,10 +7,10 @@ use heliograph_sandbox::wait;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{
-    cells::{Bench, FRESH, Figures, Measured, check},
+    cells::{Bench, FRESH, Figures, Measured, TLS, check},
     options::{Options, RelayOptions, Sizes},
     process::machine,
-    relay::{Relay, import},
+    relay::{Certificate, Relay, import},
     report::{CellReport, CorpusReport, RelayReport, Report, Software, markdown, summary},
     work::Work,
 };
@@ -183,7 +183,9 @@ async fn measure(
         setting.bench(&relay).warm_up().await?;
     }
     setting.bench(&relay).run(keep).await;
+    let has_tls = relay_options.tls.is_some();
     let fresh = FRESH.into_iter().filter(|name| options.wants(name));
+    let fresh = fresh.filter(|name| has_tls || *name != TLS);
     if relay_options.is_cluster() {
         for name in fresh {
             let (name, mut figures) = setting.bench(&relay).run_fresh(name).await;
@@ -197,11 +199,27 @@ async fn measure(
     }
     relay.stop().await?;
     for name in fresh {
-        let relay = cores.start(relay_options, &data).await?;
+        let relay = if name == TLS {
+            match with_tls(relay_options, &data.with_extension("tls")) {
+                Ok(with_tls) => cores.start(&with_tls, &data).await?,
+                Err(error) => {
+                    keep((name.to_owned(), Err(error)));
+                    continue;
+                }
+            }
+        } else {
+            cores.start(relay_options, &data).await?
+        };
         keep(setting.bench(&relay).run_fresh(name).await);
         relay.stop().await?;
     }
     Ok(software)
+}
+
+/// The relay with TLS and a certificate that is made in `directory`.
+fn with_tls(relay: &RelayOptions, directory: &Path) -> Result<RelayOptions> {
+    let certificate = Certificate::make(directory)?;
+    relay.with_tls(&certificate).context("it has no TLS")
 }
 
 /// Adds what is wrong with the answers of a relay on what was imported: a file that was skipped is

@@ -148,6 +148,21 @@ impl Work {
         self.long_notes(cell, count, 0)
     }
 
+    /// The same, with what notes of the corpus say.
+    pub(crate) fn worded_notes(&self, cell: u32, count: u64) -> Vec<Event> {
+        let loaded = self.loaded().filter_map(|line| {
+            let event = Event::parse(str::from_utf8(line).ok()?).ok()?;
+            (event.kind().as_u16() == 1).then(|| event.content().into_owned())
+        });
+        let texts: Vec<String> = loaded.take(1_000).collect();
+        let note = |(nth, text): (u64, &String)| {
+            let author = cell * LIVE_AUTHORS + u32::try_from(nth % 20).unwrap_or(0);
+            let at = self.live_start() + nth;
+            self.corpus.sign(author, at, 1, &[], text)
+        };
+        (0..count).zip(texts.iter().cycle()).map(note).collect()
+    }
+
     /// Signs events that no question asks for, to begin with.
     pub(crate) fn first_events(&self, skip: u64, count: u64) -> Vec<Event> {
         let events = (skip..skip + count).map(|nth| {

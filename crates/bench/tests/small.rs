@@ -67,6 +67,17 @@ fn bench_with_summary(sizes: Sizes, arguments: &[&str]) -> (Report, String, Opti
     (report, table, summary)
 }
 
+/// Every subscriber got every note, and the relay said how often it wrote for that.
+fn check_sustained(report: &Report) {
+    for name in ["live 1→20, 50 notes", "live 1→20, 50 notes, deflate"] {
+        let cell = report.relays[0].cell(name).expect("it ran");
+        let figures = &cell.passes[0];
+        assert_eq!(figures.counts, [50; 20], "{name}");
+        let writes = figures.extra["write calls each"];
+        assert!((0.01..=10.0).contains(&writes), "{name}: {writes}");
+    }
+}
+
 #[test]
 fn every_cell_completes_with_right_counts() {
     let import = format!(
@@ -82,14 +93,19 @@ fn every_cell_completes_with_right_counts() {
             "50",
             "--import",
             &import,
+            "--tls",
+            &relay(
+                "own",
+                "--set 'gateway.certificate={certificate}' --set 'gateway.key={key}'",
+            ),
             "--passes",
             "1",
         ],
     );
     assert!(report.findings.is_empty(), "{table}");
     let own = &report.relays[0];
-    // Import, load, ten kinds of questions twice, four ways to publish, three fans, five of connections.
-    assert_eq!(own.cells.len(), 1 + 1 + 20 + 4 + 3 + 5, "{table}");
+    // Import, load, ten kinds of questions twice, four ways to publish, four fans, eight of connections.
+    assert_eq!(own.cells.len(), 1 + 1 + 20 + 4 + 4 + 8, "{table}");
     assert!(own.is_valid(), "{table}");
     for cell in &own.cells {
         let [figures] = cell.passes.as_slice() else {
@@ -121,8 +137,13 @@ fn every_cell_completes_with_right_counts() {
     assert!(figures("load").server_cpu_secs > 0.0 && figures("load").disk > 100_000);
     assert_eq!(figures("publish 50×20").operations, 300);
     assert_eq!(figures("live 1→50 at 10/s").operations, 200);
-    assert_eq!(figures("live 1→20, 50 notes").counts, [50; 20]);
+    check_sustained(&report);
     assert!(figures("idle, deflate offered").extra["with deflate"] > 29.0);
+    for name in ["idle, TLS", "idle, distinct feeds"] {
+        assert_eq!(figures(name).counts, [30], "{name}");
+        let grown = figures(name).extra.keys();
+        assert!(grown.into_iter().any(|name| name.starts_with("bytes a ")));
+    }
     assert!(figures("REQ kind 1, limit 500 (20×)").rows >= 500);
     let sockets = &figures("sockets").extra;
     assert_eq!(sockets["connections"], 200.0);

@@ -6,6 +6,10 @@ use heliograph_protocol::{IpNetwork, Kind, PublicKey};
 
 use crate::value::{Shape, Value};
 
+pub(crate) const KIB: u64 = 1_024;
+pub(crate) const MIB: u64 = 1_024 * KIB;
+pub(crate) const GIB: u64 = 1_024 * MIB;
+
 /// How one key is read.
 pub(crate) struct Check<T> {
     pub(crate) shape: Shape,

@@ -10,8 +10,8 @@ use heliograph_protocol::{IpNetwork, Kind, PublicKey};
 use crate::{
     canary::{optional_relay_url, optional_secret_key, probe_kind, read_urls},
     check::{
-        directory, flag, integer, integer_or, kinds, log_level, millis, millis_or, networks,
-        one_of, optional_public_key, optional_socket, optional_text, optional_url, paths,
+        GIB, KIB, MIB, directory, flag, integer, integer_or, kinds, log_level, millis, millis_or,
+        networks, one_of, optional_public_key, optional_socket, optional_text, optional_url, paths,
         public_keys, relay_urls, seconds, seconds_or, socket, text,
     },
     cluster::{
@@ -23,10 +23,6 @@ use crate::{
     value::{Consistency, Durability, LogFormat, StreamStorage, SyncMode},
     words::{CONSISTENCIES, CONTACTS, DURABILITIES, FORMATS, STORAGES, SYNC_MODES, WEB},
 };
-
-const KIB: u64 = 1_024;
-const MIB: u64 = 1_024 * KIB;
-const GIB: u64 = 1_024 * MIB;
 
 settings! {
     /// Who this relay is, as its information document says (NIP-11).
@@ -73,14 +69,15 @@ settings! {
         connections_max: u32 = 50_000, "connections", integer(1..=10_000_000), reload;
         /// Connections at a time from one address (one /64 network in IPv6); 0 is no limit.
         /// Homes, offices, mobile networks and Tor exits share addresses, hence not fewer.
-        connections_per_ip_max: Option<u32> = 100, "connections",
-            integer_or("no limit", 1..=10_000_000), reload;
+        connections_per_ip_max: Option<u32> = 100, "connections", integer_or("no limit", 1..=10_000_000), reload;
         /// New connections a second from one address, in the long run; 0 is no limit.
-        connections_per_ip_per_sec: Option<u32> = 5, "connections per second",
-            integer_or("no limit", 1..=1_000_000), reload;
+        connections_per_ip_per_sec: Option<u32> = 5, "connections per second", integer_or("no limit", 1..=1_000_000), reload;
         /// New connections from one address at once, before the rate applies: as many as
         /// `gateway.connections_per_ip_max`, so that a shared address recovers from a restart.
         connections_per_ip_burst: u32 = 100, "connections", integer(1..=1_000_000), reload;
+        /// Networks where nothing is counted against an address: load generators, offices of hundreds. Bans
+        /// hold for them too.
+        unlimited_networks: Vec<IpNetwork> = [], "list of networks", networks(), reload;
         /// Networks whose `X-Forwarded-For` is believed: the right-most address outside of them is
         /// the client's. Empty by default, since anyone can send that header.
         trusted_proxies: Vec<IpNetwork> = [], "list of networks", networks(), reload;
@@ -100,6 +97,9 @@ settings! {
             "list of kinds", kinds(), reload;
         /// Tags in one event. Follow lists reach about 2,000; each tag can be an index row.
         event_tags_max: usize = 2_000, "tags", integer(1..=100_000), reload;
+        /// Tags of one letter in one event, each an index row; 0 is no limit. Not for kinds of which one
+        /// version lives, as lists are, and not for requests to delete.
+        indexed_tags_max: Option<usize> = 200, "tags", integer_or("no limit", 1..=100_000), reload;
         /// Characters in an event's content; 0 leaves it to the limit in bytes.
         content_chars_max: Option<usize> = 0, "characters",
             integer_or("no limit", 1..=64 * MIB), reload;
@@ -107,33 +107,34 @@ settings! {
         subscriptions_max: usize = 64, "subscriptions", integer(1..=10_000), reload;
         /// Filters in one REQ or COUNT. Each costs a scan of its own.
         filters_max: usize = 20, "filters", integer(1..=1_000), reload;
-        /// Values in one filter, over all its lists: a follow list of 5,000 authors fits in one.
+        /// Values in one filter, over all its lists. Of keys and ids 1,900 fit in a message of 128 KiB.
         filter_values_max: usize = 5_000, "values", integer(1..=1_000_000), reload;
+        /// Names of tags in one filter. Clients ask for one or two.
+        filter_tags_max: usize = 3, "tags", integer(1..=52), reload;
+        /// Combinations of authors, kinds and tag values in one filter, which multiply; 0 is no limit. A
+        /// feed of 1,900 authors and two dozen kinds has fewer.
+        filter_combinations_max: Option<u64> = 50_000, "combinations", integer_or("no limit", 1..=1_000_000_000), reload;
         /// Stored events that one filter gets at most; a greater `limit` is taken as this one.
         limit_max: usize = 500, "events", integer(1..=100_000), reload;
         /// Stored events that a filter without `limit` gets, never more than `gateway.limit_max`.
         limit_default: usize = 500, "events", integer(1..=100_000), reload;
         /// Events a second from one connection, in the long run; 0 is no limit. A person writes
         /// one in ten seconds, a client that moves its lists writes tens at once.
-        events_per_sec: Option<u32> = 10, "events per second",
-            integer_or("no limit", 1..=1_000_000), reload;
+        events_per_sec: Option<u32> = 10, "events per second", integer_or("no limit", 1..=1_000_000), reload;
         /// Events from one connection at once, before the rate applies.
         events_burst: u32 = 50, "events", integer(1..=1_000_000), reload;
         /// Events a second from one address, over all its connections; 0 is no limit.
-        events_per_ip_per_sec: Option<u32> = 30, "events per second",
-            integer_or("no limit", 1..=1_000_000), reload;
+        events_per_ip_per_sec: Option<u32> = 30, "events per second", integer_or("no limit", 1..=1_000_000), reload;
         /// Events from one address at once, before the rate applies.
         events_per_ip_burst: u32 = 150, "events", integer(1..=1_000_000), reload;
         /// REQ, COUNT and CLOSE a second from one connection; 0 is no limit. Opening a client
         /// sends some tens, reading then a few a second. A REQ counts once more for every 500
         /// values in its filters.
-        reqs_per_sec: Option<u32> = 20, "requests per second",
-            integer_or("no limit", 1..=1_000_000), reload;
+        reqs_per_sec: Option<u32> = 20, "requests per second", integer_or("no limit", 1..=1_000_000), reload;
         /// REQ, COUNT and CLOSE from one connection at once, before the rate applies.
         reqs_burst: u32 = 100, "requests", integer(1..=1_000_000), reload;
         /// REQ, COUNT and CLOSE a second from one address, over all its connections; 0 is no limit.
-        reqs_per_ip_per_sec: Option<u32> = 100, "requests per second",
-            integer_or("no limit", 1..=1_000_000), reload;
+        reqs_per_ip_per_sec: Option<u32> = 100, "requests per second", integer_or("no limit", 1..=1_000_000), reload;
         /// REQ, COUNT and CLOSE from one address at once, before the rate applies.
         reqs_per_ip_burst: u32 = 1_000, "requests", integer(1..=1_000_000), reload;
         /// Events of one connection that wait for their OK; at the limit its socket isn't read.
@@ -142,6 +143,9 @@ settings! {
         /// Bytes that wait for one slow reader. Past it no stored events are read for it, past four
         /// times that the connection is closed (R01-28).
         outbox_bytes_max: usize = 1_048_576, "bytes", integer(64 * KIB..=GIB), restart;
+        /// Bytes that wait for all clients together; past it the client with the most is closed, then the
+        /// next. 0 is a quarter of the memory limit.
+        outbox_total_bytes_max: Option<u64> = 0, "bytes", integer_or("a quarter of the memory limit", MIB..=1_024 * GIB), restart;
         /// A connection that sent nothing for so long is pinged: below the 60 s after which
         /// proxies drop it.
         ping_interval as "ping_interval_secs": Duration = 55, "seconds", seconds(1..=3_600), restart;
@@ -156,18 +160,20 @@ settings! {
             seconds(1..=3_600), restart;
         /// Messages that can't be read as client messages before the connection is closed (1008);
         /// 0 never closes. Each is answered by a NOTICE, so a few are left for people who try out.
-        invalid_messages_max: Option<u32> = 100, "messages",
-            integer_or("no limit", 1..=1_000_000), reload;
+        invalid_messages_max: Option<u32> = 100, "messages", integer_or("no limit", 1..=1_000_000), reload;
         /// Events with a wrong signature before the connection is closed (1008); 0 never closes.
         /// A check costs more than anything else here, and honest clients send none.
-        invalid_signatures_max: Option<u32> = 10, "events",
-            integer_or("no limit", 1..=1_000_000), reload;
+        invalid_signatures_max: Option<u32> = 10, "events", integer_or("no limit", 1..=1_000_000), reload;
         /// How long the address of such a connection is refused; 0 doesn't refuse it.
         invalid_signatures_ban as "invalid_signatures_ban_secs": Option<Duration> = 600, "seconds",
             seconds_or("no ban", 1..=86_400), reload;
         /// Whether messages are compressed for clients that offer it (RFC 7692): about 0.6 of the
         /// bytes, and an event is compressed once for all its readers.
         compression: bool = true, "yes or no", flag(), restart;
+        /// Memory for compression windows of single connections, where a client lets messages refer to
+        /// earlier ones: less on the wire, but each event is then compressed once for each of them. 256
+        /// to 380 KiB a connection; those that it doesn't reach get what all share. 0 keeps none.
+        compression_windows_bytes_max: Option<usize> = 0, "bytes", integer_or("none", 256 * KIB..=64 * GIB), restart;
     }
 
     /// Who must authenticate (NIP-42). Authentication is always offered.
@@ -484,6 +490,9 @@ settings! {
         unready as "unready_secs": Duration = 0, "seconds", seconds(0..=600), restart;
         /// Over how long open connections are closed, so that clients don't all come back at once.
         drain as "drain_secs": Duration = 5, "seconds", seconds(0..=3_600), restart;
+        /// Whether a process that stops is followed by another one at the same address, as under a service
+        /// manager or in a roll-out: clients are told 1012 (service restart) then, else 1001 (going away).
+        restarts: bool = false, "yes or no", flag(), reload;
         /// When the process ends at the latest, from the first signal on, whatever still runs.
         grace as "grace_secs": Duration = 20, "seconds", seconds(1..=7_200), restart;
     }

@@ -85,6 +85,8 @@ pub fn exceeded_limit(event: &Event, limits: &EventLimits, now: Timestamp) -> Op
 #[derive(Debug)]
 struct TagFacts {
     count: usize,
+    /// How many of them have a name of one letter.
+    indexed: usize,
     protected: bool,
     /// What the first `expiration` tag says.
     expiration: Option<Expiration>,
@@ -97,6 +99,7 @@ impl TagFacts {
     fn read(event: &Event) -> Self {
         let mut facts = Self {
             count: 0,
+            indexed: 0,
             protected: false,
             expiration: None,
             nonce: None,
@@ -104,6 +107,7 @@ impl TagFacts {
         };
         for tag in event.tags() {
             facts.count += 1;
+            facts.indexed += usize::from(tag.letter().is_some());
             if tag.is_named("expiration") {
                 facts
                     .expiration
@@ -144,6 +148,11 @@ fn check_bounds(
         let text = format!("more than {max} tags");
         return Err((EventLimit::Tags, Refusal::invalid(text)));
     }
+    let max = limits.indexed_tags_max.filter(|_| piles_up(event.kind()));
+    if let Some(max) = max.filter(|max| tags.indexed > *max) {
+        let text = format!("more than {max} tags of one letter");
+        return Err((EventLimit::Tags, Refusal::invalid(text)));
+    }
     if let Some(max) = limits.content_chars_max {
         let content = event.content();
         // A character has at least one byte, so most contents needn't be counted.
@@ -153,6 +162,12 @@ fn check_bounds(
         }
     }
     Ok(tags)
+}
+
+/// Whether an author can have any number of events of this kind with as many tags as they like: lists
+/// replace each other, and what a request to delete names is gone after it.
+fn piles_up(kind: Kind) -> bool {
+    !kind.has_address() && kind != Kind::DELETION
 }
 
 /// R01-35, R01-47.

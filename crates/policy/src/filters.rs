@@ -4,7 +4,8 @@ use heliograph_protocol::{Filter, Refusal};
 
 use crate::FilterLimits;
 
-/// Checks the number of filters and of the values in each.
+/// Checks the number of filters, and in each the number of values, of tags, and of combinations of
+/// them.
 ///
 /// # Errors
 ///
@@ -16,16 +17,43 @@ pub fn admit_filters(filters: &[Filter], limits: &FilterLimits) -> Result<(), Re
             limits.filters_max
         )));
     }
-    if filters
+    filters
         .iter()
-        .any(|filter| filter.value_count() > limits.values_max)
-    {
-        return Err(Refusal::blocked(format!(
-            "more than {} values in a filter",
-            limits.values_max
-        )));
+        .try_for_each(|filter| admit_filter(filter, limits))
+}
+
+fn admit_filter(filter: &Filter, limits: &FilterLimits) -> Result<(), Refusal> {
+    let too_many = |max: u64, what: &str| {
+        let text = format!("more than {max} {what} in a filter");
+        Err(Refusal::blocked(text))
+    };
+    if filter.value_count() > limits.values_max {
+        return too_many(limits.values_max as u64, "values");
     }
-    Ok(())
+    if filter.tags.len() > limits.tags_max {
+        return too_many(limits.tags_max as u64, "tags");
+    }
+    match limits.combinations_max {
+        Some(max) if combinations(filter) > max => {
+            too_many(max, "combinations of authors, kinds and tag values")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How many combinations of its values a filter leaves open, its ids not counted: events are looked
+/// up by them whatever else it lists.
+fn combinations(filter: &Filter) -> u64 {
+    if filter.ids.is_some() {
+        return 0;
+    }
+    let lists = [
+        filter.authors.as_ref().map(Vec::len),
+        filter.kinds.as_ref().map(Vec::len),
+    ];
+    let tags = filter.tags.iter().map(|condition| condition.values.len());
+    let lengths = lists.into_iter().flatten().chain(tags);
+    lengths.fold(1, |product, length| product.saturating_mul(length as u64))
 }
 
 /// Checks that one more subscription may be opened beside `open` others. A REQ that replaces a
@@ -92,6 +120,40 @@ mod tests {
             ],
             true,
         );
+    }
+
+    #[track_caller]
+    fn check_combinations(text: &str, expected: u64) {
+        assert_eq!(combinations(&filter(text)), expected);
+        let admitted = |max| {
+            let limits = FilterLimits {
+                combinations_max: Some(max),
+                ..FilterLimits::default()
+            };
+            admit_filters(&[filter(text)], &limits).is_ok()
+        };
+        assert!(admitted(expected), "{text} at the limit");
+        assert!(expected == 0 || !admitted(expected - 1), "{text} past it");
+    }
+
+    #[test]
+    fn lists_multiply() {
+        check_combinations("{}", 1);
+        check_combinations(r##"{"kinds":[1,2,2],"#t":["a","b","c"]}"##, 6);
+        check_combinations(r##"{"#t":["a","b"],"#r":["c","d"],"#d":["e"]}"##, 4);
+        check_combinations(r##"{"kinds":[],"#t":["a","b"]}"##, 0);
+        let ids = format!(r#"{{"ids":["{}"],"kinds":[1,2]}}"#, "0".repeat(64));
+        check_combinations(&ids, 0);
+    }
+
+    #[test]
+    fn names_of_tags_are_counted() {
+        let limits = FilterLimits::default();
+        let three = filter(r##"{"#t":["a"],"#r":["b"],"#d":["c"]}"##);
+        assert!(admit_filters(&[three], &limits).is_ok());
+        let four = filter(r##"{"#t":["a"],"#r":["b"],"#d":["c"],"#T":["d"]}"##);
+        let refusal = admit_filters(&[four], &limits).unwrap_err();
+        assert_eq!(refusal.to_string(), "blocked: more than 3 tags in a filter");
     }
 
     #[test]

@@ -20,6 +20,10 @@ pub struct EventLimits {
     pub event_bytes_max_by_kind: BTreeMap<Kind, usize>,
     /// Tags at most. More: `invalid:` (R01-36).
     pub event_tags_max: usize,
+    /// Tags of one letter at most, each of which is a row of an index, in an event that stays beside
+    /// others of its author: its kind has no address, and it is no request to delete, which names
+    /// what it deletes in such tags. More: `invalid:` (R01-36).
+    pub indexed_tags_max: Option<usize>,
     /// Characters of content at most, counted in Unicode scalar values as NIP-11 asks, not bytes.
     /// More: `invalid:` (R01-36).
     pub content_chars_max: Option<usize>,
@@ -46,6 +50,7 @@ impl Default for EventLimits {
             event_bytes_max: 65_536,
             event_bytes_max_by_kind: BTreeMap::new(),
             event_tags_max: 2_000,
+            indexed_tags_max: Some(200),
             content_chars_max: None,
             created_at_upper_limit_secs: Some(900),
             created_at_lower_limit_secs: None,
@@ -116,6 +121,11 @@ pub struct FilterLimits {
     /// Values in all lists of one filter together at most, repetitions not counted. More:
     /// `blocked:` (R01-68).
     pub values_max: usize,
+    /// Names of tags in one filter at most. More: `blocked:` (R01-68).
+    pub tags_max: usize,
+    /// Combinations at most that the lists of one filter leave open: each of its authors with each of
+    /// its kinds and each of its values of every tag. More: `blocked:` (R01-68).
+    pub combinations_max: Option<u64>,
     /// Stored events that one filter yields at most; a larger `limit` is clamped silently
     /// (R01-54).
     pub limit_max: usize,
@@ -130,6 +140,8 @@ impl Default for FilterLimits {
         Self {
             filters_max: 20,
             values_max: 5_000,
+            tags_max: 3,
+            combinations_max: Some(50_000),
             limit_max: 500,
             limit_default: 500,
             subscriptions_max: 64,

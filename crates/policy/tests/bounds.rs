@@ -53,3 +53,29 @@ fn the_bound_that_an_event_exceeds_has_a_name() {
         None
     );
 }
+
+#[test]
+fn tags_of_one_letter_are_bounded_where_events_pile_up() {
+    let limits = EventLimits {
+        indexed_tags_max: Some(2),
+        ..defaults()
+    };
+    let exceeded = |event: &Event| exceeded_limit(event, &limits, Timestamp::from_secs(NOW));
+    let three: [&[&str]; 3] = [&["t", "a"], &["T", "a"], &["e", "b", "", "root"]];
+    for kind in [1, 9_735, 20_001] {
+        assert_eq!(exceeded(&tagged(kind, &three[..2])), None);
+        assert_eq!(exceeded(&tagged(kind, &three)), Some(EventLimit::Tags));
+    }
+    // Lists of which one version lives, and requests to delete.
+    for kind in [3, 5, 10_000, 30_000] {
+        assert_eq!(exceeded(&tagged(kind, &three)), None);
+    }
+    let long_names: [&[&str]; 3] = [&["imeta", "a"], &["emoji", "a"], &["", "b"]];
+    assert_eq!(exceeded(&tagged(1, &long_names)), None);
+    let open = EventLimits {
+        indexed_tags_max: None,
+        ..defaults()
+    };
+    let open = exceeded_limit(&tagged(1, &three), &open, Timestamp::from_secs(NOW));
+    assert_eq!(open, None);
+}

@@ -16,7 +16,13 @@ const VALUE_BYTES: usize = 32;
 #[must_use]
 pub fn write_filters(filters: &[Filter]) -> Bytes {
     let filters = filters.iter().map(v1::Filter::from).collect();
-    v1::Filters { filters }.encode_to_vec().into()
+    encode_filters(&v1::Filters { filters })
+}
+
+/// The same of filters in the form that crosses.
+#[must_use]
+pub fn encode_filters(filters: &v1::Filters) -> Bytes {
+    filters.encode_to_vec().into()
 }
 
 /// Reads back what [`write_filters`] gave.

@@ -33,7 +33,7 @@ mod slots;
 pub mod v1;
 
 pub use events::{copied_event, read_origin, shared_event, write_origin};
-pub use filters::{read_filters, write_filters};
+pub use filters::{encode_filters, read_filters, write_filters};
 pub use slots::SLOTS_MAX;
 
 use heliograph_protocol::WireError;

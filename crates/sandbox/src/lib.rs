@@ -7,6 +7,7 @@
 //!
 //! Made for Linux: it counts on all of 127.0.0.0/8 being local and on `setpriv` (util-linux).
 
+pub mod clients;
 pub mod cluster;
 pub mod collector;
 pub mod cql;

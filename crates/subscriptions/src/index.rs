@@ -159,6 +159,7 @@ impl Index {
         Stats {
             subscriptions: self.subscriptions.len(),
             filters: self.filters.len(),
+            lists: self.lists.len(),
             groups: self.keys.group_count(),
             postings: self.keys.posting_count(),
             purges: self.purges.len(),

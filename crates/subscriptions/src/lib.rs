@@ -48,6 +48,8 @@ pub struct Stats {
     pub subscriptions: usize,
     /// Distinct filters, those that wait for a purge included.
     pub filters: usize,
+    /// Distinct lists of values that these name, those that wait for a purge included.
+    pub lists: usize,
     /// Groups of filters over all values.
     pub groups: usize,
     /// Entries over all groups: a filter has one for each value that it is filed under.

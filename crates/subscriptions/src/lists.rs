@@ -103,6 +103,11 @@ impl Lists {
         self.get(id).keys.iter().map(|key| keys.share(key)).sum()
     }
 
+    /// How many there are, those that wait for a purge included.
+    pub(crate) fn len(&self) -> usize {
+        self.items.len()
+    }
+
     /// Bytes in use, estimated.
     pub(crate) fn bytes(&self) -> usize {
         self.items.len() * (size_of::<Option<List>>() + TABLE_BYTES) + self.heap_bytes

@@ -48,12 +48,17 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
-{{/* How it stops; the program ends by itself before Kubernetes ends it. Only who is behind a balancer waits for one. */}}
+{{/*
+How it stops; the program ends by itself before Kubernetes ends it. Only who is behind a balancer waits for one. There is another
+pod behind the same address: clients are told to come back.
+*/}}
 {{- define "heliograph.shutdownEnv" -}}
 - name: HELIOGRAPH_SHUTDOWN_UNREADY_SECS
   value: {{ int .endpointDelay | quote }}
 - name: HELIOGRAPH_SHUTDOWN_DRAIN_SECS
   value: {{ int .drainSeconds | quote }}
+- name: HELIOGRAPH_SHUTDOWN_RESTARTS
+  value: "true"
 - name: HELIOGRAPH_SHUTDOWN_GRACE_SECS
   value: {{ sub (int .terminationGracePeriodSeconds) 5 | quote }}
 {{- end -}}

@@ -129,14 +129,18 @@ pub(crate) struct Requesting {
 #[derive(Debug)]
 pub(crate) struct Admitted {
     entry: Arc<Mutex<Entry>>,
+    /// Whether nothing is counted against its address.
+    is_unlimited: bool,
 }
 
 impl Addresses {
-    /// Counts a new connection, or says which limit refuses it.
+    /// Counts a new connection, or says which limit refuses it: if the address `is_unlimited`, its ban
+    /// alone.
     pub(crate) fn admit(
         &self,
         address: IpAddr,
         limits: &ConnectionLimits,
+        is_unlimited: bool,
         now: Instant,
     ) -> Result<Admitted, Refused> {
         let entry = self.entry(AddressKey::new(address), limits, now);
@@ -144,15 +148,20 @@ impl Addresses {
         if known.banned_until.is_some_and(|until| until > now) {
             return Err(Refused::Banned);
         }
-        if known.connections >= limits.connections_per_ip_max {
-            return Err(Refused::PerIp);
-        }
-        if !known.connects.take(now, 1) {
-            return Err(Refused::Rate);
+        if !is_unlimited {
+            if known.connections >= limits.connections_per_ip_max {
+                return Err(Refused::PerIp);
+            }
+            if !known.connects.take(now, 1) {
+                return Err(Refused::Rate);
+            }
         }
         known.connections += 1;
         drop(known);
-        Ok(Admitted { entry })
+        Ok(Admitted {
+            entry,
+            is_unlimited,
+        })
     }
 
     /// Counts an HTTP connection of a peer, as many as it may have sessions; `None` past that.
@@ -172,11 +181,12 @@ impl Addresses {
         Some(Requesting { entry })
     }
 
-    /// Whether a peer may have a TLS handshake, which is as many as it may have connections.
+    /// Whether a peer may have a TLS handshake, which is as often as it may connect.
     pub(crate) fn handshake(
         &self,
         peer: IpAddr,
         limits: &ConnectionLimits,
+        is_unlimited: bool,
         now: Instant,
     ) -> Result<(), Refused> {
         let entry = self.entry(AddressKey::new(peer), limits, now);
@@ -184,7 +194,7 @@ impl Addresses {
         if known.banned_until.is_some_and(|until| until > now) {
             return Err(Refused::Banned);
         }
-        match known.handshakes.take(now, 1) {
+        match is_unlimited || known.handshakes.take(now, 1) {
             true => Ok(()),
             false => Err(Refused::Rate),
         }
@@ -213,12 +223,12 @@ impl Drop for Requesting {
 impl Admitted {
     /// Whether the address may send one more EVENT.
     pub(crate) fn take_event(&self, now: Instant) -> bool {
-        self.entry.lock().events.take(now, 1)
+        self.is_unlimited || self.entry.lock().events.take(now, 1)
     }
 
     /// Whether the address may ask a question that counts as `price`.
     pub(crate) fn take_req(&self, now: Instant, price: u32) -> bool {
-        self.entry.lock().reqs.take(now, price)
+        self.is_unlimited || self.entry.lock().reqs.take(now, price)
     }
 
     /// Notes a bad signature; `true` if the address is banned for it.
@@ -304,6 +314,7 @@ mod tests {
             message_bytes_max: 1_000,
             pending_events_max: 1,
             outbox_bytes_max: 1_000,
+            outbox_total_bytes_max: 1 << 30,
             events: Rate::UNLIMITED,
             events_per_ip: Rate {
                 per_sec: 1.0,
@@ -319,6 +330,7 @@ mod tests {
             handshake_timeout: Duration::from_secs(10),
             message_timeout: Duration::from_secs(30),
             drain: Duration::ZERO,
+            restarts: false,
             receipt_timeout: Duration::from_secs(4),
         }
     }
@@ -328,8 +340,8 @@ mod tests {
         let addresses = Addresses::default();
         let now = Instant::now();
         let address = "192.0.2.1".parse().unwrap();
-        let one = addresses.admit(address, &limits(), now).unwrap();
-        let two = addresses.admit(address, &limits(), now).unwrap();
+        let one = addresses.admit(address, &limits(), false, now).unwrap();
+        let two = addresses.admit(address, &limits(), false, now).unwrap();
         assert!(one.take_event(now) && two.take_event(now));
         assert!(!one.take_event(now) && !two.take_event(now));
         assert!(one.take_req(now, 1));
@@ -339,7 +351,7 @@ mod tests {
     fn one_address_is_held_to_its_count_and_rate() {
         let addresses = Addresses::default();
         let now = Instant::now();
-        let admit = |at| addresses.admit("192.0.2.1".parse().unwrap(), &limits(), at);
+        let admit = |at| addresses.admit("192.0.2.1".parse().unwrap(), &limits(), false, at);
         let first = admit(now).unwrap();
         let _second = admit(now).unwrap();
         assert_eq!(admit(now).unwrap_err(), Refused::PerIp);
@@ -350,9 +362,21 @@ mod tests {
         assert!(admit(now + Duration::from_secs(2)).is_ok());
         assert!(
             addresses
-                .admit("192.0.2.2".parse().unwrap(), &limits(), now)
+                .admit("192.0.2.2".parse().unwrap(), &limits(), false, now)
                 .is_ok()
         );
+    }
+
+    #[test]
+    fn an_unlimited_address_is_held_to_its_ban_alone() {
+        let addresses = Addresses::default();
+        let now = Instant::now();
+        let admit = || addresses.admit("192.0.2.1".parse().unwrap(), &limits(), true, now);
+        let all: Vec<Admitted> = (0..10).map(|_| admit().unwrap()).collect();
+        assert!((0..10).all(|_| all[0].take_event(now)));
+        assert!(!all[0].bad_signature(&limits(), now));
+        assert!(all[1].bad_signature(&limits(), now));
+        assert_eq!(admit().unwrap_err(), Refused::Banned);
     }
 
     #[test]
@@ -372,7 +396,7 @@ mod tests {
         let now = Instant::now();
         let admit = |n: usize, at| {
             let address = IpAddr::from(u32::try_from(n).unwrap().to_be_bytes());
-            drop(addresses.admit(address, &limits(), at));
+            drop(addresses.admit(address, &limits(), false, at));
         };
         let remembered = || addresses.entries.lock().map.len();
         (0..=SWEEP_ADDRESSES_MIN).for_each(|n| admit(n, now));
@@ -402,16 +426,16 @@ mod tests {
         let addresses = Addresses::default();
         let now = Instant::now();
         let address = "192.0.2.1".parse().unwrap();
-        let connection = addresses.admit(address, &limits(), now).unwrap();
+        let connection = addresses.admit(address, &limits(), false, now).unwrap();
         assert!(!connection.bad_signature(&limits(), now));
         assert!(connection.bad_signature(&limits(), now));
         assert_eq!(
-            addresses.admit(address, &limits(), now).unwrap_err(),
+            addresses.admit(address, &limits(), false, now).unwrap_err(),
             Refused::Banned
         );
         assert!(
             addresses
-                .admit(address, &limits(), now + Duration::from_mins(11))
+                .admit(address, &limits(), false, now + Duration::from_mins(11))
                 .is_ok()
         );
     }

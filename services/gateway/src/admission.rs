@@ -17,7 +17,8 @@ use crate::{
     server::Gateway,
 };
 
-/// Holds a new WebSocket against the caps, before anything is spent on it.
+/// Holds a new WebSocket against the caps, before anything is spent on it. Those of its address come
+/// first, so that one that connects without end isn't told, or counted as, a lack of room.
 pub(crate) fn admit<B: Bus>(
     gateway: &Gateway<B>,
     options: &Options,
@@ -29,12 +30,15 @@ pub(crate) fn admit<B: Bus>(
     if gateway.shutdown.phase() >= Phase::Draining {
         return Err(Refused::Draining);
     }
+    let is_unlimited = options.is_unlimited(client);
+    let admitted =
+        gateway
+            .addresses
+            .admit(client, &options.limits, is_unlimited, Instant::now())?;
     if gateway.is_full() {
         return Err(Refused::Full);
     }
-    gateway
-        .addresses
-        .admit(client, &options.limits, Instant::now())
+    Ok(admitted)
 }
 
 /// Holds a new TLS connection against what is known of its peer, before its handshake.
@@ -46,12 +50,14 @@ pub(crate) fn admit_handshake<B: Bus>(
     if options.is_banned(peer) {
         return Err(Refused::Blocked);
     }
+    let is_unlimited = options.is_unlimited(peer);
+    gateway
+        .addresses
+        .handshake(peer, &options.limits, is_unlimited, Instant::now())?;
     if gateway.is_full() {
         return Err(Refused::Full);
     }
-    gateway
-        .addresses
-        .handshake(peer, &options.limits, Instant::now())
+    Ok(())
 }
 
 /// Says why a connection isn't let in, and counts it.

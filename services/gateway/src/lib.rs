@@ -6,6 +6,7 @@
 
 mod addresses;
 mod admission;
+mod budget;
 mod http;
 mod hub;
 mod kinds;

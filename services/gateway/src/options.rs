@@ -26,10 +26,14 @@ pub struct Options {
     pub eose_hints: bool,
     /// Whether compression is agreed to when a client offers it (RFC 7692).
     pub compression: bool,
+    /// Memory for compression windows of single connections, in bytes; 0 for none. At start.
+    pub compression_windows_bytes_max: usize,
     /// Whether REQ and COUNT need authentication.
     pub auth_to_read: bool,
     /// Bounds on connections and on what one of them may hold or do.
     pub limits: ConnectionLimits,
+    /// Networks where nothing is counted against an address; bans hold for them too.
+    pub unlimited_networks: Vec<IpNetwork>,
     /// Proxies whose `X-Forwarded-For` is believed; none by default.
     pub trusted_proxies: Vec<IpNetwork>,
     /// Whether connections from trusted proxies begin with a header of the PROXY protocol, version 2.
@@ -41,6 +45,12 @@ impl Options {
     pub(crate) fn is_banned(&self, address: IpAddr) -> bool {
         let control = self.control().load();
         control.networks_banned.check(address).is_err()
+    }
+
+    /// Whether nothing is counted against an address.
+    pub(crate) fn is_unlimited(&self, address: IpAddr) -> bool {
+        let mut unlimited = self.unlimited_networks.iter();
+        unlimited.any(|network| network.contains(address))
     }
 
     /// Whether an address is a proxy's whose word about clients is believed.
@@ -112,6 +122,8 @@ pub struct ConnectionLimits {
     /// Bytes that wait for one client before no more stored events are read for it; past four
     /// times that the connection is closed (R01-28).
     pub outbox_bytes_max: usize,
+    /// Bytes that wait for all clients together; past it the one for which most do is closed. At start.
+    pub outbox_total_bytes_max: usize,
     /// EVENTs and AUTHs of one connection.
     pub events: Rate,
     /// EVENTs and AUTHs of one address.
@@ -137,6 +149,8 @@ pub struct ConnectionLimits {
     pub message_timeout: Duration,
     /// Time over which connections are closed when the process stops, each at a moment of its own.
     pub drain: Duration,
+    /// Whether another process takes this one's place when it stops: clients get 1012 then, not 1001.
+    pub restarts: bool,
     /// Time for the receipt of a published event; then OK `false` with `error:`.
     pub receipt_timeout: Duration,
 }

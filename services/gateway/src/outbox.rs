@@ -8,7 +8,7 @@ use std::{
     future::poll_fn,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::Poll,
 };
@@ -16,17 +16,15 @@ use std::{
 use futures_util::task::AtomicWaker;
 use heliograph_protocol::{Event, TraceContext};
 use heliograph_telemetry::trace::{Span, SpanKind};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::{
+    budget::Budget,
     metrics::{Frames, Reader, Traffic},
     received::wall_clock,
     tally::Tally,
-    websocket::{
-        Frame, PING, PONG, RSV1, TEXT,
-        deflate::{Bodies, STORED_BLOCK_BYTES, stored_block},
-    },
+    websocket::{Frame, PING, PONG, TEXT, deflate::Compressor},
 };
 
 /// Bytes that a queued frame costs beside its payload.
@@ -141,9 +139,13 @@ pub(crate) struct Outbox {
     queue: Mutex<Queue>,
     bytes_max: usize,
     /// Set if compression was agreed on.
-    bodies: Option<Arc<Bodies>>,
+    compressor: Option<Compressor>,
     ready: Ready,
     room: Notify,
+    /// Where what waits is counted with that of all others.
+    budget: Option<Arc<Budget>>,
+    /// Bytes that were taken out and that the kernel hasn't taken.
+    owed: AtomicUsize,
 }
 
 /// Wakes the connection's task, the only one that waits.
@@ -178,14 +180,46 @@ impl Ready {
 impl Outbox {
     /// An empty outbox. Past `bytes_max` it has no room for stored events; past four times that the
     /// client counts as too slow (R01-28): live events can't wait for it.
-    pub(crate) fn new(bytes_max: usize, bodies: Option<Arc<Bodies>>) -> Self {
+    pub(crate) fn new(
+        bytes_max: usize,
+        compressor: Option<Compressor>,
+        budget: Option<Arc<Budget>>,
+    ) -> Self {
         Self {
             queue: Mutex::default(),
             bytes_max,
-            bodies,
+            compressor,
             ready: Ready::default(),
             room: Notify::new(),
+            budget,
+            owed: AtomicUsize::new(0),
         }
+    }
+
+    /// An empty outbox whose bytes are counted with those of all.
+    pub(crate) fn admitted(
+        bytes_max: usize,
+        compressor: Option<Compressor>,
+        budget: &Arc<Budget>,
+    ) -> Arc<Self> {
+        let outbox = Arc::new(Self::new(bytes_max, compressor, Some(Arc::clone(budget))));
+        budget.admit(&outbox);
+        outbox
+    }
+
+    /// Tells the budget that other bytes wait than `before`. Never under the lock.
+    fn count(&self, before: usize, after: usize) {
+        let Some(budget) = &self.budget else { return };
+        match after.checked_sub(before) {
+            Some(more) => budget.take(more),
+            None => budget.give_back(before - after),
+        }
+    }
+
+    /// Of what was taken out the kernel hasn't taken so many bytes yet.
+    pub(crate) fn owe(&self, bytes: usize) {
+        let before = self.owed.swap(bytes, Ordering::Relaxed);
+        self.count(before, bytes);
     }
 
     /// Queues a relay message.
@@ -230,6 +264,9 @@ impl Outbox {
 
     /// Queues a ping.
     pub(crate) fn ping(&self) {
+        if let Some(compressor) = &self.compressor {
+            compressor.pinged();
+        }
         self.push(Waiting::Control {
             opcode: PING,
             payload: Vec::new(),
@@ -252,10 +289,12 @@ impl Outbox {
         }
         // Whatever waits, there is room for this: without it the client would see a broken line.
         let last = Waiting::Close { code, reason };
-        queue.bytes += last.bytes();
+        let bytes = last.bytes();
+        queue.bytes += bytes;
         queue.frames.push_back(last);
         queue.closed = true;
         drop(queue);
+        self.count(0, bytes);
         self.ready.raise();
     }
 
@@ -264,11 +303,24 @@ impl Outbox {
         let mut queue = self.queue.lock();
         let last = Waiting::Close { code, reason };
         queue.frames.clear();
-        queue.bytes = last.bytes();
+        let (before, after) = (queue.bytes, last.bytes());
+        queue.bytes = after;
         queue.overflowed = false;
         queue.frames.push_back(last);
         queue.closed = true;
         drop(queue);
+        self.count(before, after);
+        self.ready.raise();
+    }
+
+    /// Drops what waits, since all clients together have too much: this one counts as too slow.
+    pub(crate) fn overflow(&self) {
+        let mut queue = self.queue.lock();
+        queue.frames = VecDeque::new();
+        let before = std::mem::take(&mut queue.bytes);
+        queue.overflowed = true;
+        drop(queue);
+        self.count(before, 0);
         self.ready.raise();
     }
 
@@ -277,7 +329,8 @@ impl Outbox {
         if queue.closed || queue.overflowed {
             return;
         }
-        queue.bytes += frame.bytes();
+        let bytes = frame.bytes();
+        queue.bytes += bytes;
         if queue.bytes > 4 * self.bytes_max {
             // The task closes the connection; until then nothing more piles up.
             queue.overflowed = true;
@@ -287,6 +340,7 @@ impl Outbox {
         let first = queue.frames.len() <= 1;
         let wake = first || queue.overflowed;
         drop(queue);
+        self.count(0, bytes);
         if wake {
             self.ready.raise();
         }
@@ -337,13 +391,24 @@ impl Outbox {
         clock: impl Fn() -> u64,
     ) -> Taken {
         let mut taken = Taken::default();
+        let mut popped = 0;
         let mut queue = self.queue.lock();
         taken.queued_bytes = queue.bytes;
         while out.len() < bytes_max
             && let Some(frame) = queue.frames.pop_front()
         {
             queue.bytes -= frame.bytes();
-            encode(&frame, self.bodies.as_deref(), out, &mut taken.frames);
+            popped += frame.bytes();
+            let frames = &mut taken.frames;
+            match &self.compressor {
+                // Takes its time, in which others may go on pushing.
+                Some(compressor) if compressor.takes_over() => {
+                    MutexGuard::unlocked(&mut queue, || {
+                        encode(&frame, Some(compressor), out, frames);
+                    });
+                }
+                compressor => encode(&frame, compressor.as_ref(), out, frames),
+            }
             match &frame {
                 Waiting::Event {
                     event, live: true, ..
@@ -358,6 +423,7 @@ impl Outbox {
         }
         let room = queue.bytes <= self.bytes_max;
         drop(queue);
+        self.count(popped, 0);
         if taken.count > 0 && room {
             self.room.notify_waiters();
         }
@@ -365,18 +431,34 @@ impl Outbox {
     }
 }
 
-fn encode(frame: &Waiting, bodies: Option<&Bodies>, out: &mut Vec<u8>, frames: &mut Frames) {
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        let left = self.queue.get_mut().bytes + *self.owed.get_mut();
+        self.count(left, 0);
+    }
+}
+
+fn encode(
+    frame: &Waiting,
+    compressor: Option<&Compressor>,
+    out: &mut Vec<u8>,
+    frames: &mut Frames,
+) {
     let start = out.len();
     match frame {
         Waiting::Text(text) => {
-            Frame::whole(TEXT, text, out);
             frames.payload += text.len() as u64;
+            if compressor.is_some_and(|compressor| compressor.text(text, out)) {
+                frames.compressed += (out.len() - start) as u64;
+                return;
+            }
+            Frame::whole(TEXT, text, out);
         }
         Waiting::Event { head, event, .. } => {
-            return encode_event(head, event, bodies, out, frames);
+            return encode_event(head, event, compressor, out, frames);
         }
         Waiting::Traced(traced) => {
-            return encode_event(&traced.head, &traced.event, bodies, out, frames);
+            return encode_event(&traced.head, &traced.event, compressor, out, frames);
         }
         Waiting::Control { opcode, payload } => Frame::whole(*opcode, payload, out),
         Waiting::Close { code, reason } => Frame::close(*code, reason, out),
@@ -387,18 +469,14 @@ fn encode(frame: &Waiting, bodies: Option<&Bodies>, out: &mut Vec<u8>, frames: &
 fn encode_event(
     head: &[u8],
     event: &Event,
-    bodies: Option<&Bodies>,
+    compressor: Option<&Compressor>,
     out: &mut Vec<u8>,
     frames: &mut Frames,
 ) {
     let (start, json) = (out.len(), event.json());
     let payload = head.len() + json.len() + 1;
     frames.payload += payload as u64;
-    if let Some(body) = bodies.and_then(|bodies| bodies.get(event)) {
-        let length = STORED_BLOCK_BYTES + head.len() + body.len();
-        Frame::header(TEXT | RSV1, length, out);
-        stored_block(head, out);
-        out.extend_from_slice(&body);
+    if compressor.is_some_and(|compressor| compressor.event(head, event, out)) {
         frames.compressed += (out.len() - start) as u64;
         return;
     }
@@ -410,40 +488,4 @@ fn encode_event(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn past_the_bound_nothing_is_queued_and_the_client_counts_as_slow() {
-        let outbox = Outbox::new(50, None);
-        outbox.text(vec![b'a'; 100]);
-        assert!(!outbox.is_overflowed());
-        outbox.text(vec![b'b'; 100]);
-        assert!(outbox.is_overflowed());
-        let mut out = Vec::new();
-        assert_eq!(outbox.take(&mut out, 1_000, || 0).count, 1);
-        assert_eq!(out.len(), 102);
-    }
-
-    #[test]
-    fn nothing_follows_a_close_frame() {
-        let outbox = Outbox::new(1_000, None);
-        outbox.text(b"one".to_vec());
-        outbox.close(1001, "bye");
-        outbox.text(b"two".to_vec());
-        let mut out = Vec::new();
-        assert_eq!(outbox.take(&mut out, 1_000, || 0).count, 2);
-        assert!(out.ends_with(b"bye"));
-    }
-
-    #[test]
-    fn cutting_drops_what_waits() {
-        let outbox = Outbox::new(25, None);
-        outbox.text(vec![0; 30]);
-        outbox.text(vec![0; 3_000]);
-        outbox.cut(1008, "too slow");
-        let mut out = Vec::new();
-        assert_eq!(outbox.take(&mut out, 1_000, || 0).count, 1);
-        assert_eq!(out[0], 0x88);
-    }
-}
+mod tests;

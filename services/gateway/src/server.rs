@@ -37,6 +37,7 @@ use crate::{
     Hub, Metrics, Options, Stream,
     addresses::{Addresses, Admitted, Refused, client_address},
     admission::{admit, admit_handshake, count_refused, refuse},
+    budget::Budget,
     http::{self, Body},
     pipeline::Known,
     proxy,
@@ -45,7 +46,7 @@ use crate::{
     tls::{Tls, TlsSocket},
     websocket::{
         Handshake,
-        deflate::{self, Bodies},
+        deflate::{Agreement, Deflate},
     },
 };
 
@@ -62,10 +63,12 @@ pub struct Gateway<B> {
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) known: Known,
     pub(crate) hub: Arc<Hub>,
+    /// What may wait for all clients together.
+    pub(crate) budget: Arc<Budget>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) shutdown: Shutdown,
     pub(crate) tasks: Tasks,
-    pub(crate) bodies: Arc<Bodies>,
+    pub(crate) deflate: Arc<Deflate>,
     /// Tells sessions that other addresses are banned.
     pub(crate) networks: watch::Sender<()>,
     pub(crate) addresses: Addresses,
@@ -100,16 +103,20 @@ impl<B: Bus> Gateway<B> {
         tasks: Tasks,
     ) -> Arc<Self> {
         show_limits(&metrics, &options);
+        let windows_bytes_max = options.compression_windows_bytes_max;
+        let deflate = Deflate::new(windows_bytes_max, &metrics.traffic.windows);
+        let budget = Budget::new(options.limits.outbox_total_bytes_max);
         Arc::new(Self {
             bus,
             options: ArcSwap::from_pointee(options),
             verifier,
             known,
             hub,
+            budget,
             metrics,
             shutdown,
             tasks,
-            bodies: Arc::default(),
+            deflate: Arc::new(deflate),
             networks: watch::Sender::new(()),
             addresses: Addresses::default(),
             next_connection: AtomicU64::new(1),
@@ -219,7 +226,7 @@ async fn serve<B: Bus>(
     let Some(peer) = peer else { return };
     let is_proxy = options.is_proxy(peer);
     let requesting = gateway.addresses.request(peer, &options.limits, accepted);
-    if requesting.is_none() && !is_proxy {
+    if requesting.is_none() && !is_proxy && !options.is_unlimited(peer) {
         count_refused(&gateway.metrics, peer, Refused::PerIp);
         return;
     }
@@ -317,13 +324,14 @@ fn respond<B: Bus>(
                 client_address(peer, request.headers(), |address| options.is_proxy(address));
             match admit(gateway, &options, client) {
                 Ok(admitted) => {
+                    let takeover = gateway.deflate.has_windows();
                     let offered = options
                         .compression
-                        .then(|| deflate::agree(request.headers()));
+                        .then(|| Agreement::with(request.headers(), takeover));
                     let agreed = offered.flatten();
                     let upgrade = hyper::upgrade::on(&mut request);
                     let upgrading = Upgrading { upgrade, begun };
-                    start_session(gateway, upgrading, client, admitted, agreed.is_some());
+                    start_session(gateway, upgrading, client, admitted, agreed);
                     switching(&handshake, agreed)
                 }
                 Err(refused) => refuse(gateway, client, refused),
@@ -332,16 +340,15 @@ fn respond<B: Bus>(
     }
 }
 
-fn switching(handshake: &Handshake, extension: Option<&'static str>) -> Response<Body> {
+fn switching(handshake: &Handshake, compression: Option<Agreement>) -> Response<Body> {
     let mut response = http::empty(StatusCode::SWITCHING_PROTOCOLS);
     let headers = response.headers_mut();
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     let accept = HeaderValue::from_str(&handshake.accept).expect("base64 is a header value");
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-    if let Some(extension) = extension {
-        let extension = HeaderValue::from_static(extension);
-        headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, extension);
+    if let Some(agreement) = compression {
+        headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, agreement.header());
     }
     response
 }
@@ -359,7 +366,7 @@ fn start_session<B: Bus>(
     upgrading: Upgrading,
     address: IpAddr,
     admitted: Admitted,
-    compressed: bool,
+    compression: Option<Agreement>,
 ) {
     let (id, counted) = count_in(gateway);
     let gateway = Arc::clone(gateway);
@@ -381,7 +388,7 @@ fn start_session<B: Bus>(
             address,
             read_ahead,
             admitted,
-            compressed,
+            compression,
         };
         let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
             Ok(parts) => {
@@ -417,7 +424,7 @@ pub async fn attend<B: Bus, S: Stream>(gateway: Arc<Gateway<B>>, stream: S, addr
         address,
         read_ahead: Bytes::new(),
         admitted,
-        compressed: false,
+        compression: None,
     };
     session::run(gateway, stream, opened).await;
 }

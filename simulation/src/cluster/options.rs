@@ -46,6 +46,7 @@ pub(super) fn gateway_options(urls: &RelayUrls) -> Options {
         count: true,
         eose_hints: false,
         compression: false,
+        compression_windows_bytes_max: 0,
         auth_to_read: false,
         limits: ConnectionLimits {
             connections_max: 10_000,
@@ -54,6 +55,7 @@ pub(super) fn gateway_options(urls: &RelayUrls) -> Options {
             message_bytes_max: 1 << 20,
             pending_events_max: 64,
             outbox_bytes_max: 1 << 20,
+            outbox_total_bytes_max: 1 << 30,
             events: Rate::UNLIMITED,
             events_per_ip: Rate::UNLIMITED,
             reqs: Rate::UNLIMITED,
@@ -66,8 +68,10 @@ pub(super) fn gateway_options(urls: &RelayUrls) -> Options {
             handshake_timeout: Duration::from_secs(10),
             message_timeout: Duration::from_secs(30),
             drain: Duration::ZERO,
+            restarts: false,
             receipt_timeout: Duration::from_secs(4),
         },
+        unlimited_networks: Vec::new(),
         trusted_proxies: Vec::new(),
         proxy_protocol: false,
     }

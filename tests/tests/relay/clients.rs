@@ -16,11 +16,11 @@ use heliograph_testkit::{
 
 use crate::tls_bed::Certificate;
 
-fn directory() -> PathBuf {
+pub(crate) fn directory() -> PathBuf {
     workspace().join("tests/clients")
 }
 
-fn has_node() -> bool {
+pub(crate) fn has_node() -> bool {
     let works = Command::new("node")
         .arg("--version")
         .output()
@@ -33,7 +33,7 @@ fn has_node() -> bool {
 }
 
 /// Installs the locked packages once.
-fn install() {
+pub(crate) fn install() {
     static INSTALLED: OnceLock<()> = OnceLock::new();
     INSTALLED.get_or_init(|| {
         if !directory()

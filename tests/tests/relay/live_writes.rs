@@ -1,19 +1,24 @@
 //! What writes do to open subscriptions: losers, deletions, ephemeral events (CL-3, R01-41,
 //! R01-46, R09-10), and readers that don't read (R01-28).
 
-use std::slice::from_ref;
+use std::{path::Path, slice::from_ref};
 
 use heliograph_protocol::Event;
+use heliograph_sandbox::wait::within;
 use heliograph_testkit::{
     PATIENCE,
     client::{Client, End},
+    http::request,
     keys::Key,
     process::Relay,
     websocket::{Message, WebSocket},
 };
 use serde_json::json;
 
-use crate::support::{FENCE_KIND, drain, id_set, notes, now, open_fence, settle};
+use crate::{
+    operate::admin,
+    support::{FENCE_KIND, accept_all, drain, id_set, metric, notes, now, open_fence, settle},
+};
 
 /// Publishes these one by one, whatever the answer, and returns what a subscription to everything
 /// was sent.
@@ -147,31 +152,43 @@ fn an_event_leaves_every_answer_at_the_second_it_expires() {
 }
 
 #[test]
-fn a_slow_reader_is_closed_and_nobody_else_waits() {
-    let relay = Relay::with(&["gateway.outbox_bytes_max=65536"]);
-    let mut slow = Client::over(WebSocket::connect_narrow(relay.address(), 4_096));
-    let (mut fast, mut writer) = (relay.client(), relay.client());
-    slow.req("s", &[json!({"kinds": [1]})]);
-    fast.req("s", &[json!({"kinds": [1]})]);
-    // The kernel buffers some megabytes for the slow one; then its queue fills.
-    let text = "x".repeat(50_000);
-    for n in 0..400 {
-        let event = Key::nth(0).sign(1_700_000_000 + n, 1, &[], &text);
-        writer.accept(&event);
-        assert_eq!(fast.next_event("s"), event);
+fn past_what_may_wait_for_all_clients_together_the_one_with_the_most_is_closed_and_no_other() {
+    let relay = Relay::with(&[
+        "gateway.outbox_bytes_max=67108864",
+        "gateway.outbox_total_bytes_max=16777216",
+        "gateway.handshake_timeout_secs=60",
+    ]);
+    let narrow = || Client::over(WebSocket::connect_narrow(relay.address(), 4_096));
+    let (mut little, mut much, mut writer) = (narrow(), narrow(), relay.client());
+    little.req("s", &[json!({"kinds": [1], "limit": 0})]);
+    for sub in ["a", "b", "c", "d"] {
+        much.req(sub, &[json!({"kinds": [1], "limit": 0})]);
     }
-    let mut seen = 0;
-    let code = loop {
-        match slow.socket.read(PATIENCE) {
-            Ok(Message::Text(_)) => seen += 1,
-            Ok(Message::Close(code, _)) => break Some(code),
-            Ok(_) => {}
-            // What the kernel still held may have hidden the close frame.
-            Err(_) => break None,
-        }
+    let closed = || {
+        let page = request(admin(&relay), "GET", "/metrics", &[]);
+        metric(
+            page.text(),
+            r#"heliograph_slow_consumer_total{action="close"}"#,
+        )
     };
-    assert!(seen < 400, "the slow reader got everything");
-    assert!(matches!(code, Some(1008) | None), "{code:?}");
+    // Sixteen megabytes, and what sockets hold.
+    let text = "x".repeat(50_000);
+    let mut sent = 0;
+    while closed() == 0.0 {
+        writer.accept(&Key::nth(0).sign(1_700_000_000 + sent, 1, &[], &text));
+        sent += 1;
+        assert!(sent < 1_000, "nobody is closed");
+    }
+    for _ in 0..sent {
+        little.next_event("s");
+    }
+    assert_eq!(little.fence(), []);
+    assert_eq!(closed(), 1.0);
+    let mut seen = 0;
+    while let Ok(Message::Text(_)) = much.socket.read(PATIENCE) {
+        seen += 1;
+    }
+    assert!(seen < 4 * sent, "{seen} of {} events", 4 * sent);
 }
 
 /// A relay that stops reading from its store for a client that doesn't read, with more stored than
@@ -211,6 +228,58 @@ fn a_reader_that_stops_within_a_long_answer_does_not_stop_others() {
     for (client, _) in &mut stopped {
         assert_eq!(client.stored("s").events.len(), 399);
     }
+}
+
+/// Rows and events that the archive has looked at so far.
+fn rows_scanned(relay: &Relay) -> f64 {
+    let page = request(admin(relay), "GET", "/metrics", &[]);
+    metric(page.text(), "heliograph_store_rows_scanned_total")
+}
+
+/// A relay that has just been started on 1,600 notes of 10 kB, more than sockets hold, and as many newer
+/// events as its memory takes: notes come from the archive.
+fn relay_with_a_long_archive(data: &Path, settings: &[&str]) -> Relay {
+    let mut writing = Relay::on(data, &[]);
+    let text = "x".repeat(10_000);
+    let long = (0..1_600).map(|n| Key::nth(0).sign(1_700_000_000 + n, 1, &[], &text));
+    let newer = (0..1_000).map(|n| Key::nth(0).sign(1_800_000_000 + n, 2, &[], ""));
+    let events: Vec<Event> = long.chain(newer).collect();
+    accept_all(&mut writing.client(), &events);
+    writing.terminate();
+    assert_eq!(writing.exit().code(), Some(0), "{}", writing.log());
+    let memory = ["recent.events_max=1000", "gateway.limit_max=2000"];
+    Relay::on(data, &[&memory, settings].concat())
+}
+
+#[test]
+fn no_scan_runs_ahead_of_a_client_that_does_not_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = [
+        "gateway.outbox_bytes_max=65536",
+        "gateway.handshake_timeout_secs=60",
+    ];
+    let relay = relay_with_a_long_archive(&directory.path().join("data"), &settings);
+    // Until then its memory is read from the archive too.
+    let warm = "recent tier is warm";
+    within(PATIENCE, warm, || relay.log().contains(warm).then_some(()));
+    let filter = json!({"kinds": [1], "limit": 2_000});
+    let mut reader = relay.client();
+    let mut read_all = || {
+        let before = rows_scanned(&relay);
+        assert_eq!(reader.query(from_ref(&filter)).events.len(), 1_600);
+        rows_scanned(&relay) - before
+    };
+    let whole = read_all();
+    assert!(whole >= 1_600.0, "{whole} rows: not from the archive");
+    let before = rows_scanned(&relay);
+    let mut stopped = Client::over(WebSocket::connect_narrow(relay.address(), 4_096));
+    stopped.send_req("s", from_ref(&filter));
+    stopped.next_event("s");
+    // Whoever reads gets it all, in time enough for a scan that nothing holds up.
+    read_all();
+    let ahead = rows_scanned(&relay) - before - whole;
+    assert!(ahead <= whole / 2.0, "{ahead} of {whole} rows for nobody");
+    assert_eq!(stopped.stored("s").events.len(), 1_599);
 }
 
 #[test]

@@ -9,16 +9,20 @@
     reason = "a test stops at what it didn't expect, and says which seed or skip it was"
 )]
 
+mod abuse;
 mod archive;
 mod auth;
 mod canary;
 mod canary_bed;
 mod clients;
 mod cluster;
+mod conformance;
 mod crash;
 mod deflate;
+mod deflated;
 mod handshake;
 mod http;
+mod inflaters;
 mod limits;
 mod live;
 mod live_writes;

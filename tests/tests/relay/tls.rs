@@ -27,7 +27,7 @@ use crate::{
     operate::admin,
     shutdown::check_drained,
     support::{accept_all, id_set, notes, now},
-    tls_bed::{Certificate, Tunnel},
+    tls_bed::{Certificate, Tunnel, negotiated},
 };
 
 /// Longer than the relay takes to look at the files of its own accord.
@@ -154,6 +154,36 @@ fn who_speaks_no_tls_gets_no_answer_and_hurts_nobody() {
         assert!(!said.starts_with(b"HTTP"), "{said:?}");
     }
     assert_eq!(Client::connect(tunnel.address()).fence(), []);
+}
+
+/// What a client says first that takes HTTP/2 for granted (RFC 9113 §3.4).
+const HTTP_2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// ADR 15.
+#[test]
+fn http_2_is_neither_offered_nor_understood() {
+    let certificate = Certificate::new();
+    let (relay, _tunnel) = relay(&certificate, &[]);
+    let agreed = |offered: &[&str]| negotiated(relay.address(), &certificate.file(), offered);
+    let http_1_1 = Some("http/1.1".to_owned());
+    assert_eq!(agreed(&["h2", "http/1.1"]).unwrap(), http_1_1);
+    assert_eq!(agreed(&[]).unwrap(), None);
+    let refused = agreed(&["h2"]).unwrap_err().to_string();
+    assert!(refused.contains("NoApplicationProtocol"), "{refused}");
+
+    let plain = Relay::start();
+    let mut stream = TcpStream::connect(plain.address()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(HTTP_2_PREFACE).unwrap();
+    let mut said = Vec::new();
+    // An answer or none, but an end.
+    if let Err(error) = stream.read_to_end(&mut said) {
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    }
+    assert!(
+        said.is_empty() || said.starts_with(b"HTTP/1.1 400"),
+        "{said:?}"
+    );
 }
 
 #[test]

@@ -7,9 +7,9 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use heliograph_testkit::tool::run;
+use heliograph_testkit::{PATIENCE, tool::run};
 use rustls::{
-    ClientConfig, RootCertStore,
+    ClientConfig, ClientConnection, RootCertStore,
     client::Resumption,
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
@@ -156,7 +156,34 @@ async fn carry(
     Ok(())
 }
 
+/// What protocol is agreed on with those that are offered (ALPN), by one handshake.
+pub(crate) fn negotiated(
+    relay: SocketAddr,
+    trusted: &Path,
+    offered: &[&str],
+) -> std::io::Result<Option<String>> {
+    let mut config = client_config(trusted);
+    config.alpn_protocols = offered
+        .iter()
+        .map(|name| name.as_bytes().to_vec())
+        .collect();
+    let name = ServerName::from(relay.ip());
+    let connection = ClientConnection::new(Arc::new(config), name);
+    let mut connection = connection.map_err(std::io::Error::other)?;
+    let mut socket = std::net::TcpStream::connect(relay)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    while connection.is_handshaking() {
+        connection.complete_io(&mut socket)?;
+    }
+    let agreed = connection.alpn_protocol();
+    Ok(agreed.map(|name| String::from_utf8_lossy(name).into_owned()))
+}
+
 fn connector(trusted: &Path) -> TlsConnector {
+    TlsConnector::from(Arc::new(client_config(trusted)))
+}
+
+fn client_config(trusted: &Path) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(trusted).expect("a file in PEM") {
         roots
@@ -170,5 +197,5 @@ fn connector(trusted: &Path) -> TlsConnector {
         .with_no_client_auth();
     // Who resumes a session looks at no certificate.
     config.resumption = Resumption::disabled();
-    TlsConnector::from(Arc::new(config))
+    config
 }

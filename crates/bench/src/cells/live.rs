@@ -29,6 +29,9 @@ const WINDOW: usize = 100;
 /// invalid.
 pub(super) const LATE: Duration = Duration::from_secs(10);
 
+/// System calls that write, for each delivery, where the relay counts them.
+const WRITES: &str = "write calls each";
+
 /// One live cell.
 struct Fan {
     number: u32,
@@ -36,6 +39,9 @@ struct Fan {
     notes: u64,
     /// Notes a second, or as many as are answered.
     rate: Option<u32>,
+    /// Whether the subscribers offer compression; the notes are then as long and as varied as those of the
+    /// corpus, since it is them that compression is for.
+    deflate: bool,
 }
 
 /// What happened to the notes, in the order they are sent.
@@ -61,24 +67,38 @@ pub(super) async fn run(bench: &Bench<'_>, done: &mut impl FnMut(Measured)) {
             subscribers: 1,
             notes: single.0,
             rate: Some(single.1),
+            deflate: false,
         },
         Fan {
             number: 1,
             subscribers: wide.0,
             notes: wide.1,
             rate: Some(wide.2),
+            deflate: false,
         },
         Fan {
             number: 2,
             subscribers: sustained.0,
             notes: sustained.1,
             rate: None,
+            deflate: false,
+        },
+        Fan {
+            number: 5,
+            subscribers: sustained.0,
+            notes: sustained.1,
+            rate: None,
+            deflate: true,
         },
     ];
     for fan in fans {
         let name = match fan.rate {
             Some(rate) => format!("live 1→{} at {rate}/s", fan.subscribers),
             None => format!("live 1→{}, {} notes", fan.subscribers, fan.notes),
+        };
+        let name = match fan.deflate {
+            true => format!("{name}, deflate"),
+            false => name,
         };
         if bench.options.wants(&name) {
             done((name, measure(bench, &fan).await));
@@ -88,7 +108,10 @@ pub(super) async fn run(bench: &Bench<'_>, done: &mut impl FnMut(Measured)) {
 
 /// Opens the subscriptions first: only publishing and delivering is measured.
 async fn measure(bench: &Bench<'_>, fan: &Fan) -> Result<super::Figures> {
-    let signed = bench.work.live_notes(fan.number, fan.notes);
+    let signed = match fan.deflate {
+        true => bench.work.worded_notes(fan.number, fan.notes),
+        false => bench.work.live_notes(fan.number, fan.notes),
+    };
     let messages = Messages::of(signed.iter().map(|event| event.as_str().as_bytes()))?;
     let filter = json!({
         "kinds": [1],
@@ -97,13 +120,14 @@ async fn measure(bench: &Bench<'_>, fan: &Fan) -> Result<super::Figures> {
     });
     let filter = filter.to_string();
     let mut refusals = Refusals::default();
-    let mut subscribers = open(bench, fan.subscribers, false).await?;
+    let mut subscribers = open(bench, fan.subscribers, fan.deflate).await?;
     for subscriber in &mut subscribers {
         subscribe(subscriber, &filter, &mut refusals).await?;
         subscriber.bytes_sent = 0;
         subscriber.bytes_received = 0;
     }
     let notes = Notes::of(&messages);
+    let before = bench.relay.writes().await;
     let mut figures = bench
         .measure(
             "delivery",
@@ -111,6 +135,11 @@ async fn measure(bench: &Bench<'_>, fan: &Fan) -> Result<super::Figures> {
             fan_out(bench, fan, &messages, &notes, subscribers),
         )
         .await?;
+    if let Some((before, after)) = before.zip(bench.relay.writes().await) {
+        // With the answers to the publisher, of which there is one a note.
+        let each = after.saturating_sub(before) as f64 / figures.operations.max(1) as f64;
+        figures.extra.insert(WRITES.to_owned(), each);
+    }
     figures.refusals.add(refusals);
     figures.expected = vec![fan.notes; fan.subscribers as usize];
     Ok(figures)

@@ -11,6 +11,7 @@ mod stalled;
 
 pub(crate) use self::{
     ask::check,
+    idle::TLS,
     sockets::{WORKER, work as hold_sockets},
 };
 
@@ -222,9 +223,18 @@ pub(crate) struct Bench<'a> {
 }
 
 /// The cells that need a relay which has just been started, in order.
-pub(crate) const FRESH: [&str; 5] = {
-    let [plain, deflate, churned] = idle::NAMES;
-    [plain, deflate, churned, stalled::NAME, sockets::NAME]
+pub(crate) const FRESH: [&str; 8] = {
+    let [plain, deflate, equal, distinct, churned] = idle::NAMES;
+    [
+        plain,
+        deflate,
+        TLS,
+        equal,
+        distinct,
+        churned,
+        stalled::NAME,
+        sockets::NAME,
+    ]
 };
 
 /// A cell's name with what was measured, or why it wasn't.

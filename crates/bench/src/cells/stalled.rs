@@ -1,10 +1,12 @@
 //! Readers that stall: of many subscribers a twentieth stops reading, with little room in the kernel.
 //!
-//! What is looked at: whether the others get their notes as soon as before, what becomes of those that
-//! don't read, and how much memory the relay keeps for them.
+//! What is looked at: whether the others get their notes as soon as before, when as many with as many
+//! subscriptions were there and read, what becomes of those that don't read, and how much memory the relay
+//! keeps for them.
 
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -14,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use futures_util::future::{join_all, try_join, try_join_all};
 use serde_json::json;
 use tokio::{sync::watch, time::timeout};
@@ -89,21 +91,25 @@ pub(super) async fn run(bench: &Bench<'_>) -> Result<Figures> {
     for connection in &mut healthy {
         subscribe_as("s", connection, &filter, &mut refusals).await?;
     }
-    // Nobody stalls.
-    let (first, _) = fan_out(bench, &quiet, rate, &mut healthy).await?;
-    // Some never read what comes.
-    let mut stalling = Vec::new();
-    for _ in 0..count {
-        let origin = Origin {
-            receive_bytes: Some(RECEIVE_BYTES),
-            ..Origin::default()
-        };
-        let mut connection = Connection::open_from(origin, bench.relay.address(), false).await?;
-        for nth in 0..SUBSCRIPTIONS {
-            subscribe_as(&format!("s{nth}"), &mut connection, &later, &mut refusals).await?;
+    // Nobody stalls: those that will later are there and read, or the relay would have less to do.
+    let mut reading = many(bench, count, Origin::default(), &filter, &mut refusals).await?;
+    let first = tokio::select! {
+        biased; // the publisher has a clock to keep
+        seen = fan_out(bench, &quiet, rate, &mut healthy) => seen?.0,
+        // Without an end but by an error: there is at least one.
+        ended = try_join_all(reading.iter_mut().map(read_on)) => {
+            return Err(ended.map_or_else(|error| error, |_none| anyhow!("nobody reads")));
         }
-        stalling.push(connection);
+    };
+    for connection in reading {
+        connection.close().await;
     }
+    // Some never read what comes.
+    let narrow = Origin {
+        receive_bytes: Some(RECEIVE_BYTES),
+        ..Origin::default()
+    };
+    let mut stalling = many(bench, count, narrow, &later, &mut refusals).await?;
     let watch = Watch::start(bench.relay);
     let mut lost = 0;
     let mut duplicates = 0;
@@ -136,6 +142,37 @@ pub(super) async fn run(bench: &Bench<'_>) -> Result<Figures> {
         },
     );
     Ok(figures)
+}
+
+/// Opens connections that get every note ten times.
+async fn many(
+    bench: &Bench<'_>,
+    count: u32,
+    origin: Origin,
+    filter: &str,
+    refusals: &mut Refusals,
+) -> Result<Vec<Connection>> {
+    let mut connections = Vec::new();
+    for _ in 0..count {
+        let mut connection = Connection::open_from(origin, bench.relay.address(), false).await?;
+        for nth in 0..SUBSCRIPTIONS {
+            subscribe_as(&format!("s{nth}"), &mut connection, filter, refusals).await?;
+        }
+        connections.push(connection);
+    }
+    Ok(connections)
+}
+
+/// Reads whatever comes.
+///
+/// # Errors
+///
+/// The connection ended.
+async fn read_on(connection: &mut Connection) -> Result<Infallible> {
+    loop {
+        connection.step().await?;
+        while connection.message()?.is_some() {}
+    }
 }
 
 /// Adds what became of whom.

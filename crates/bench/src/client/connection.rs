@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use flate2::{Decompress, FlushDecompress, Status};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, Interest},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt, Interest},
     net::{TcpSocket, TcpStream},
 };
 
@@ -99,10 +99,7 @@ impl Connection {
         } else {
             ""
         };
-        let request = format!(
-            "GET / HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{offer}\r\n"
-        );
+        let request = request(address, offer);
         stream.write_all(request.as_bytes()).await?;
         let (head, rest) = response(&mut stream).await?;
         ensure!(head.starts_with("http/1.1 101"), "no upgrade: {head}");
@@ -265,8 +262,16 @@ thread_local! {
     static BUFFER: std::cell::RefCell<Vec<u8>> = std::cell::RefCell::new(vec![0; READ_BYTES]);
 }
 
+/// The request of an upgrade; `fields` are further lines, each with its end.
+pub(super) fn request(address: SocketAddr, fields: &str) -> String {
+    format!(
+        "GET / HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{fields}\r\n"
+    )
+}
+
 /// The head of the response in lower case, and what came behind it.
-async fn response(stream: &mut TcpStream) -> Result<(String, Vec<u8>)> {
+pub(super) async fn response(stream: &mut (impl AsyncRead + Unpin)) -> Result<(String, Vec<u8>)> {
     let mut bytes = Vec::new();
     loop {
         if let Some(end) = memchr::memmem::find(&bytes, b"\r\n\r\n") {
@@ -312,7 +317,8 @@ fn inflated(window: &mut Decompress, message: &[u8]) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-fn reason(payload: &[u8]) -> String {
+/// What a close frame says.
+pub(super) fn reason(payload: &[u8]) -> String {
     match payload {
         [a, b, text @ ..] => {
             let code = u16::from_be_bytes([*a, *b]);

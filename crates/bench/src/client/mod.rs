@@ -4,8 +4,10 @@
 mod answer;
 mod connection;
 mod frame;
+mod tls;
 
 pub(crate) use self::{
     answer::{Answer, id_key, key_of_event},
     connection::{Connection, Origin},
+    tls::TlsConnection,
 };

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, str::FromStr};
 use heliograph_sandbox::cluster::LIMITS;
 
 use super::Options;
+use crate::relay::Certificate;
 
 /// The place in a command for a file into which the relay writes where it is, once it is ready: the
 /// line that `cargo xtask cluster up` prints. Without it a relay listens on 127.0.0.1:{port}.
@@ -26,6 +27,10 @@ pub(crate) struct RelayOptions {
     pub(crate) name: String,
     pub(crate) command: String,
     pub(crate) import: Option<String>,
+    /// How it is started with TLS, if it can be.
+    pub(crate) tls: Option<String>,
+    /// What it shows, where it is started with TLS.
+    pub(crate) certificate: Option<Certificate>,
     pub(crate) durability: String,
 }
 
@@ -34,6 +39,19 @@ impl RelayOptions {
     /// is started.
     pub(crate) fn is_cluster(&self) -> bool {
         self.command.contains(READY)
+    }
+
+    /// The same relay with TLS, if it can be started so.
+    pub(crate) fn with_tls(&self, certificate: &Certificate) -> Option<Self> {
+        let command = self.tls.as_ref()?;
+        let command = command
+            .replace("{certificate}", &certificate.file.display().to_string())
+            .replace("{key}", &certificate.key.display().to_string());
+        Some(Self {
+            command,
+            certificate: Some(certificate.clone()),
+            ..self.clone()
+        })
     }
 }
 
@@ -80,6 +98,7 @@ impl Options {
     pub(crate) fn relays(&self) -> Result<Vec<RelayOptions>, String> {
         let mut relays = self.relays.clone();
         let mut imports = unique(&self.imports)?;
+        let mut tls = unique(&self.tls)?;
         let mut durabilities = unique(&self.durabilities)?;
         if relays.is_empty() {
             let binary = self.binary()?;
@@ -87,6 +106,8 @@ impl Options {
             imports
                 .entry(OWN.to_owned())
                 .or_insert_with(|| own_import(&binary));
+            tls.entry(OWN.to_owned())
+                .or_insert_with(|| own_tls(&binary));
             durabilities
                 .entry(OWN.to_owned())
                 .or_insert_with(|| "fsync".to_owned());
@@ -112,6 +133,8 @@ impl Options {
             .into_iter()
             .map(|(name, command)| RelayOptions {
                 import: imports.remove(&name),
+                tls: tls.remove(&name),
+                certificate: None,
                 durability: durabilities
                     .remove(&name)
                     .unwrap_or_else(|| "unknown".to_owned()),
@@ -119,7 +142,8 @@ impl Options {
                 command,
             })
             .collect();
-        match imports.keys().chain(durabilities.keys()).next() {
+        let said = imports.keys().chain(tls.keys()).chain(durabilities.keys());
+        match said.into_iter().next() {
             Some(name) => Err(format!("no --relay is named {name}")),
             None => Ok(relays),
         }
@@ -157,6 +181,11 @@ fn own_command(binary: &str) -> String {
          --set admin.listen=127.0.0.1:0 {}",
         off()
     )
+}
+
+fn own_tls(binary: &str) -> String {
+    let command = own_command(binary);
+    format!("{command} --set 'gateway.certificate={{certificate}}' --set 'gateway.key={{key}}'")
 }
 
 fn own_import(binary: &str) -> String {
@@ -222,6 +251,7 @@ mod tests {
         let refused = [
             &["--relay", "a=x", "--relay", "a=y"][..],
             &["--relay", "a=x", "--durability", "b=fsync"],
+            &["--relay", "a=x", "--tls", "b=x"],
             &["--relay", "a=x", "--peer", "b"],
             &["--relay", "a=x", "--cluster", "1x1x1"],
             &[],
@@ -237,6 +267,30 @@ mod tests {
         assert_eq!((relays.len(), relays[0].durability.as_str()), (1, "fsync"));
         assert!(relays[0].command.contains("--set gateway.events_per_sec=0"));
         assert!(relays[0].import.is_some() && !relays[0].is_cluster());
+    }
+
+    #[test]
+    fn with_tls_a_relay_is_started_by_another_command() {
+        let certificate = Certificate {
+            file: "/x/relay.pem".into(),
+            key: "/x/relay.key".into(),
+        };
+        let options = parse(&[
+            "--relay",
+            "a=run a",
+            "--relay",
+            "b=run b",
+            "--tls",
+            "a=run {key}",
+        ]);
+        let relays = options.relays().unwrap();
+        let with_tls = relays[0].with_tls(&certificate).unwrap();
+        assert_eq!(with_tls.command, "run /x/relay.key");
+        assert_eq!(with_tls.certificate.as_ref(), Some(&certificate));
+        assert_eq!(relays[1].with_tls(&certificate), None);
+        let own = parse(&["--binary", "/x/heliograph"]).relays().unwrap();
+        let own = own[0].with_tls(&certificate).unwrap();
+        assert!(own.command.contains("'gateway.certificate=/x/relay.pem'"));
     }
 
     #[test]

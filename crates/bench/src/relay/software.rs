@@ -19,17 +19,18 @@ const BYTES_MAX: u64 = 1 << 20;
 
 /// Asks for it; nothing is known of a relay that doesn't say.
 pub(super) async fn ask(address: SocketAddr) -> Software {
-    let answer = timeout(PATIENCE, get(address)).await;
+    let answer = timeout(PATIENCE, get(address, "/")).await;
     answer
         .ok()
         .flatten()
         .map_or_else(Software::default, |text| read(&text))
 }
 
-async fn get(address: SocketAddr) -> Option<String> {
+/// Fetches a page, head and all.
+pub(super) async fn get(address: SocketAddr, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(address).await.ok()?;
     let request = format!(
-        "GET / HTTP/1.1\r\nHost: {address}\r\nAccept: application/nostr+json\r\nConnection: close\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: application/nostr+json\r\nConnection: close\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).await.ok()?;
     let mut answer = Vec::new();

@@ -7,6 +7,7 @@ mod active;
 mod connect;
 mod pages;
 mod session;
+mod shared;
 mod table;
 
 use std::{fmt, sync::Arc};
@@ -272,12 +273,11 @@ impl Requests for Client {
     fn open(&self, open: Open) -> BoxFuture<'_, Result<Box<dyn Pages>, BusError>> {
         let filters = write_filters(&open.filters);
         // At once, and not when the future is first polled: from here on a close concerns it.
-        let admitted = self.shared.table.lock().admit(
-            open.slot,
-            open.connection,
-            filters.clone(),
-            &open.reader,
-        );
+        let admitted =
+            self.shared
+                .table
+                .lock()
+                .admit(open.slot, open.connection, &open.filters, &open.reader);
         Box::pin(async move {
             if !admitted {
                 return Err(BusError::Store("this subscription is open".to_owned()));

@@ -7,11 +7,14 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 use heliograph_bus::{ConnectionId, Slot};
 use heliograph_policy::Reader;
-use heliograph_proto::v1::{self, gateway_message::Message};
-use heliograph_protocol::PublicKey;
+use heliograph_proto::{
+    encode_filters,
+    v1::{self, gateway_message::Message},
+};
+use heliograph_protocol::{Filter, PublicKey};
 use tokio::sync::oneshot;
 
-use super::active::Active;
+use super::{active::Active, shared::Lists};
 use crate::PART_BYTES;
 
 /// Bytes of a subscription in a resumption besides its filters.
@@ -21,6 +24,7 @@ const SUBSCRIPTION_BYTES: usize = 32;
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     slots: BTreeMap<u32, Entry>,
+    lists: Lists,
     connections: HashMap<u64, Reader>,
     /// Who waits for the mark of which request.
     marks: HashMap<u64, oneshot::Sender<()>>,
@@ -30,8 +34,8 @@ pub(crate) struct Table {
 #[derive(Debug)]
 struct Entry {
     connection: u64,
-    /// Encoded.
-    filters: Bytes,
+    /// For the next matcher.
+    filters: v1::Filters,
     state: State,
 }
 
@@ -76,7 +80,7 @@ impl Table {
         &mut self,
         slot: Slot,
         connection: ConnectionId,
-        filters: Bytes,
+        filters: &[Filter],
         reader: &Reader,
     ) -> bool {
         let free = self
@@ -86,6 +90,7 @@ impl Table {
         if free {
             let state = State::Waiting;
             let connection = connection.0;
+            let filters = self.lists.share(filters);
             self.slots.insert(
                 slot.0,
                 Entry {
@@ -162,7 +167,7 @@ impl Table {
                 Some(active),
             ) => {
                 entry.state = State::Closing;
-                entry.filters = Bytes::new();
+                entry.filters = v1::Filters::default();
                 self.marks.remove(&request);
                 let slot = slot.0;
                 active.send(Message::Close(v1::Close { slot, request }));
@@ -225,7 +230,7 @@ impl Table {
                 subscriptions.push(v1::ResumedSubscription {
                     slot: *slot,
                     request: *request,
-                    filters: entry.filters.clone(),
+                    filters: encode_filters(&entry.filters),
                 });
             }
         }

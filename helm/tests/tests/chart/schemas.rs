@@ -146,6 +146,7 @@ fn chart_03_the_schema_knows_every_key_of_the_configuration() {
         "traces.ca",
         "shutdown.unready_secs",
         "shutdown.drain_secs",
+        "shutdown.restarts",
         "shutdown.grace_secs",
         "cluster.node",
     ];

@@ -51,6 +51,7 @@ pub fn limitation(options: &Options) -> Value {
         "max_subscriptions": filters.subscriptions_max,
         "max_filters": filters.filters_max,
         "max_filter_values": filters.values_max,
+        "max_filter_tags": filters.tags_max,
         "max_limit": filters.limit_max,
         "default_limit": filters.limit_default.min(filters.limit_max),
         "max_subid_length": heliograph_protocol::SUBSCRIPTION_ID_CHARS_MAX,
@@ -64,6 +65,11 @@ pub fn limitation(options: &Options) -> Value {
         (
             "max_content_length",
             events.content_chars_max.map(|chars| chars as u64),
+        ),
+        ("max_filter_combinations", filters.combinations_max),
+        (
+            "max_indexed_tags",
+            events.indexed_tags_max.map(|tags| tags as u64),
         ),
         ("created_at_lower_limit", events.created_at_lower_limit_secs),
         ("created_at_upper_limit", events.created_at_upper_limit_secs),

@@ -21,7 +21,7 @@ impl Bed {
             &mut Registry::default(),
             Durability::Fsync,
         )));
-        let outbox = Arc::new(Outbox::new(1 << 20, None));
+        let outbox = Arc::new(Outbox::new(1 << 20, None, None));
         let id = SubscriptionId::new("s");
         let subscriber = Arc::new(Subscriber::new(&id, Arc::clone(&outbox)));
         let slot = hub.allot(Arc::clone(&subscriber));

@@ -49,6 +49,8 @@ pub(crate) enum Closed {
     Lost,
     /// The process stops.
     Drain,
+    /// The process stops for another one to take its place.
+    Restart,
     /// The client broke RFC 6455.
     Protocol,
     /// A text that isn't UTF-8.
@@ -76,6 +78,7 @@ impl Label for Closed {
         (Self::Client, "client"),
         (Self::Lost, "lost"),
         (Self::Drain, "drain"),
+        (Self::Restart, "restart"),
         (Self::Protocol, "protocol"),
         (Self::NotUtf8, "not_utf8"),
         (Self::TooBig, "too_big"),
@@ -96,6 +99,7 @@ impl Closed {
             Self::Client => "1000",
             Self::Lost => "1006",
             Self::Drain => "1001",
+            Self::Restart => "1012",
             Self::Protocol => "1002",
             Self::NotUtf8 => "1007",
             Self::TooBig => "1009",

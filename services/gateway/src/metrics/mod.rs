@@ -134,11 +134,19 @@ pub(crate) struct Traffic {
     pub(crate) writes: Counter,
     pub(crate) deliveries: Counter,
     pub(crate) delivery_seconds: DeliverySeconds,
+    pub(crate) windows: WindowMetrics,
     queue_bytes: Histogram,
     bytes: Vec<Counter>,
     payload: Vec<Counter>,
     messages: Vec<Counter>,
     slow: Vec<Counter>,
+}
+
+/// Compression windows, which only some connections have.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct WindowMetrics {
+    pub(crate) bytes: Gauge,
+    pub(crate) refused: Counter,
 }
 
 /// Frames of one direction, added up.
@@ -176,6 +184,18 @@ impl Traffic {
                 "Live events handed to subscriptions",
             ),
             delivery_seconds,
+            windows: WindowMetrics {
+                bytes: gauge(
+                    registry,
+                    "compression_window_bytes",
+                    "Memory of compression windows that connections have for themselves",
+                ),
+                refused: counter(
+                    registry,
+                    "compression_windows_refused",
+                    "Events sent without a window of the connection's own since gateway.compression_windows_bytes_max was used up",
+                ),
+            },
             queue_bytes: histogram(
                 registry,
                 "outbound_queue_bytes",

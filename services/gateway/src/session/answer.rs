@@ -184,10 +184,12 @@ impl<B: Bus> Session<B> {
         admitted
     }
 
-    /// CLOSE is never refused, but it uses up what REQs are held against; so does a malformed REQ.
+    /// CLOSE is never refused, but it uses up what REQs are held against; so does a malformed REQ. What
+    /// a connection sends beyond its own rate doesn't use up that of its address, which others share.
     pub(super) fn count_query(&mut self, received: Instant) {
-        self.reqs.take(received, 1);
-        self.admitted.take_req(received, 1);
+        if self.reqs.take(received, 1) {
+            self.admitted.take_req(received, 1);
+        }
     }
 
     /// Ends a subscription without a word (R01-58); an unknown id is ignored.

@@ -104,10 +104,12 @@ impl<B: Bus> Session<B> {
         admitted
     }
 
-    /// Counts a malformed EVENT: it is answered with what is wrong, but not for free.
+    /// Counts a malformed EVENT: it is answered with what is wrong, but not for free. What a connection
+    /// sends beyond its own rate doesn't use up that of its address, which others share.
     pub(super) fn count_event(&mut self, now: Instant) {
-        self.events.take(now, 1);
-        self.admitted.take_event(now);
+        if self.events.take(now, 1) {
+            self.admitted.take_event(now);
+        }
     }
 
     /// `["AUTH",…]` (R42-2, R42-3). The challenge is compared as it stands now, so that a later one

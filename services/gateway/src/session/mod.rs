@@ -33,7 +33,7 @@ use crate::{
     outbox::Outbox,
     server::Gateway,
     tops::Unnoted,
-    websocket::{Decoder, close},
+    websocket::{Decoder, close, deflate::Agreement},
 };
 
 /// Work under way for one connection: each ends in one answer.
@@ -57,8 +57,8 @@ pub(crate) struct Opened {
     /// What came right behind the HTTP request.
     pub(crate) read_ahead: Bytes,
     pub(crate) admitted: Admitted,
-    /// Whether compression was agreed on.
-    pub(crate) compressed: bool,
+    /// What was agreed on about compression.
+    pub(crate) compression: Option<Agreement>,
 }
 
 /// Serves a connection until either side ends it.
@@ -69,10 +69,11 @@ pub(crate) async fn run<B: Bus, S: Stream>(gateway: Arc<Gateway<B>>, stream: S, 
         address,
         read_ahead,
         admitted,
-        compressed,
+        compression,
     } = opened;
-    let bodies = compressed.then(|| Arc::clone(&gateway.bodies));
-    let outbox = Arc::new(Outbox::new(options.limits.outbox_bytes_max, bodies));
+    let compressor = compression.map(|agreement| gateway.deflate.compressor(agreement));
+    let bytes_max = options.limits.outbox_bytes_max;
+    let outbox = Outbox::admitted(bytes_max, compressor, &gateway.budget);
     let mut socket = Socket::new(stream, Arc::clone(&outbox));
     let mut session = Session::new(
         Arc::clone(&gateway),
@@ -82,7 +83,7 @@ pub(crate) async fn run<B: Bus, S: Stream>(gateway: Arc<Gateway<B>>, stream: S, 
         admitted,
         outbox,
     );
-    let decoder = Decoder::new(compressed);
+    let decoder = Decoder::new(compression.is_some());
     let mut work = Work::new();
     let closed = session
         .serve(&mut socket, decoder, read_ahead, &options, &mut work)
@@ -264,8 +265,13 @@ impl<B: Bus> Session<B> {
     fn close_if_due(&mut self, drain_at: Option<Instant>) {
         let drained = drain_at.is_some_and(|at| at <= Instant::now());
         if drained && self.closing.is_none() && self.pending_events == 0 {
-            self.outbox.close(close::GOING_AWAY, "shutting down");
-            self.closing = Some(Closed::Drain);
+            let options = self.gateway.options.load();
+            let (code, reason, closed) = match options.limits.restarts {
+                true => (close::RESTART, "restarting", Closed::Restart),
+                false => (close::GOING_AWAY, "shutting down", Closed::Drain),
+            };
+            self.outbox.close(code, reason);
+            self.closing = Some(closed);
         }
         if self.outbox.is_overflowed() {
             let traffic = &self.gateway.metrics.traffic;

@@ -98,6 +98,7 @@ impl<S: Stream> Socket<S> {
             reader = Reader::Slow;
             let written = self.try_write(&self.rest, traffic)?;
             self.rest.drain(..written);
+            self.outbox.owe(self.rest.len());
             if !self.rest.is_empty() {
                 if written > 0 || self.stalled_since.is_none() {
                     self.stalled_since = Some(Instant::now());
@@ -121,6 +122,7 @@ impl<S: Stream> Socket<S> {
                 taken.count(traffic, if blocked { Reader::Slow } else { reader });
                 if blocked {
                     self.rest = buffer[written..].to_vec();
+                    self.outbox.owe(self.rest.len());
                     self.stalled_since = Some(Instant::now());
                     return Ok(true);
                 }

@@ -20,4 +20,6 @@ pub(crate) mod close {
     pub(crate) const INVALID_TEXT: u16 = 1007;
     pub(crate) const POLICY: u16 = 1008;
     pub(crate) const TOO_BIG: u16 = 1009;
+    /// Registered with IANA.
+    pub(crate) const RESTART: u16 = 1012;
 }

@@ -183,6 +183,7 @@ fn options(stall: Duration) -> Options {
         count: true,
         eose_hints: true,
         compression: false,
+        compression_windows_bytes_max: 0,
         auth_to_read: false,
         limits: ConnectionLimits {
             connections_max: 100,
@@ -191,6 +192,7 @@ fn options(stall: Duration) -> Options {
             message_bytes_max: MESSAGE_BYTES_MAX,
             pending_events_max: 16,
             outbox_bytes_max: 65_536,
+            outbox_total_bytes_max: 1 << 30,
             events: Rate::UNLIMITED,
             events_per_ip: Rate::UNLIMITED,
             reqs: Rate::UNLIMITED,
@@ -203,8 +205,10 @@ fn options(stall: Duration) -> Options {
             handshake_timeout: stall,
             message_timeout: Duration::from_secs(30),
             drain: Duration::ZERO,
+            restarts: false,
             receipt_timeout: Duration::from_secs(20),
         },
+        unlimited_networks: Vec::new(),
         trusted_proxies: Vec::new(),
         proxy_protocol: false,
     }

@@ -71,8 +71,10 @@ pub(crate) fn gateway(config: &Config, urls: RelayUrls) -> gateway::Options {
         count: config.policy.count_enabled,
         eose_hints: config.policy.eose_hints,
         compression: edge.compression,
+        compression_windows_bytes_max: edge.compression_windows_bytes_max.unwrap_or(0),
         auth_to_read: config.auth.required_to_read,
         limits: connection_limits(config),
+        unlimited_networks: edge.unlimited_networks.clone(),
         trusted_proxies: edge.trusted_proxies.clone(),
         proxy_protocol: edge.proxy_protocol,
     }
@@ -92,6 +94,7 @@ fn connection_limits(config: &Config) -> ConnectionLimits {
         message_bytes_max: edge.message_bytes_max,
         pending_events_max: edge.pending_events_max,
         outbox_bytes_max: edge.outbox_bytes_max,
+        outbox_total_bytes_max: size(edge.outbox_total_bytes_max.unwrap_or(memory() / 4)),
         events: rate(edge.events_per_sec, edge.events_burst),
         events_per_ip: rate(edge.events_per_ip_per_sec, edge.events_per_ip_burst),
         reqs: rate(edge.reqs_per_sec, edge.reqs_burst),
@@ -104,8 +107,14 @@ fn connection_limits(config: &Config) -> ConnectionLimits {
         handshake_timeout: edge.handshake_timeout,
         message_timeout: edge.message_timeout,
         drain: config.shutdown.drain,
+        restarts: config.shutdown.restarts,
         receipt_timeout: RECEIPT_TIMEOUT,
     }
+}
+
+/// Bytes of memory that this process may use, or a guess.
+fn memory() -> u64 {
+    heliograph_telemetry::memory_limit_bytes().unwrap_or(1 << 30)
 }
 
 /// Sockets that the limit of open files leaves for clients.
@@ -133,6 +142,7 @@ fn event_limits(config: &Config) -> EventLimits {
         event_bytes_max: edge.event_bytes_max,
         event_bytes_max_by_kind: large.collect(),
         event_tags_max: edge.event_tags_max,
+        indexed_tags_max: edge.indexed_tags_max,
         content_chars_max: edge.content_chars_max,
         created_at_upper_limit_secs: secs(policy.created_at_upper_limit),
         created_at_lower_limit_secs: secs(policy.created_at_lower_limit),
@@ -161,6 +171,8 @@ fn filter_limits(config: &Config) -> FilterLimits {
     FilterLimits {
         filters_max: edge.filters_max,
         values_max: edge.filter_values_max,
+        tags_max: edge.filter_tags_max,
+        combinations_max: edge.filter_combinations_max,
         limit_max: edge.limit_max,
         limit_default: edge.limit_default,
         subscriptions_max: edge.subscriptions_max,
@@ -201,7 +213,7 @@ pub(crate) fn store(config: &Config, urls: RelayUrls) -> embedded::Options {
 
 /// The options of the recent tier, within a quarter of the memory limit.
 pub(crate) fn recent(config: &Config) -> RecentOptions {
-    let memory = heliograph_telemetry::memory_limit_bytes().unwrap_or(1 << 30);
+    let memory = memory();
     let events = config
         .recent
         .events_max

@@ -54,6 +54,7 @@ pub(super) fn open_limits() -> EventLimits {
     EventLimits {
         event_bytes_max: usize::MAX,
         event_tags_max: usize::MAX,
+        indexed_tags_max: None,
         created_at_upper_limit_secs: None,
         created_at_lower_limit_secs: None,
         ephemeral_age_max_secs: None,
