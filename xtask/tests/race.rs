@@ -26,8 +26,9 @@ const CELLS: [&str; 9] = [
     "connect",
 ];
 
-/// As many cells as these are: five questions asked twice, loading, and four others.
-const COUNT: usize = 1 + 5 * 2 + 4;
+/// As many cells as these are: five questions asked twice, loading, notes with and without compression, and three
+/// others.
+const COUNT: usize = 1 + 5 * 2 + 2 + 3;
 
 #[test]
 fn this_relay_a_peer_and_a_cluster_do_the_same_work() {
