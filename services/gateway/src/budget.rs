@@ -1,8 +1,11 @@
 //! What waits for all clients of a gateway together, bounded whatever each of them may have.
 
-use std::sync::{
-    Arc, Weak,
-    atomic::{AtomicUsize, Ordering::Relaxed},
+use std::{
+    cmp::Reverse,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicIsize, Ordering::Relaxed},
+    },
 };
 
 use parking_lot::Mutex;
@@ -14,8 +17,9 @@ use crate::outbox::Outbox;
 /// Where they are too many, the client with the most is closed, then the next: who reads keeps what it has.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    bytes: AtomicUsize,
-    bytes_max: usize,
+    /// Below zero for a moment where what is pushed is taken out before it is counted.
+    bytes: AtomicIsize,
+    bytes_max: isize,
     /// All that are open; those that are gone are swept out when there is no room.
     outboxes: Mutex<Vec<Weak<Outbox>>>,
 }
@@ -24,8 +28,8 @@ impl Budget {
     /// Of so many bytes.
     pub(crate) fn new(bytes_max: usize) -> Arc<Self> {
         Arc::new(Self {
-            bytes: AtomicUsize::new(0),
-            bytes_max,
+            bytes: AtomicIsize::new(0),
+            bytes_max: isize::try_from(bytes_max).unwrap_or(isize::MAX),
             outboxes: Mutex::default(),
         })
     }
@@ -35,6 +39,8 @@ impl Budget {
         let mut outboxes = self.outboxes.lock();
         if outboxes.len() == outboxes.capacity() {
             outboxes.retain(|outbox| outbox.strong_count() > 0);
+            let open = outboxes.len();
+            outboxes.reserve(open.max(16));
         }
         outboxes.push(Arc::downgrade(outbox));
     }
@@ -42,14 +48,16 @@ impl Budget {
     /// Takes bytes of it, and closes whoever has most if they are too many. To be called without a lock on
     /// any outbox.
     pub(crate) fn take(&self, bytes: usize) {
-        if self.bytes.fetch_add(bytes, Relaxed) + bytes > self.bytes_max {
+        let bytes = bytes.cast_signed();
+        let before = self.bytes.fetch_add(bytes, Relaxed);
+        if before.saturating_add(bytes) > self.bytes_max {
             self.relieve();
         }
     }
 
     /// Gives bytes back.
     pub(crate) fn give_back(&self, bytes: usize) {
-        self.bytes.fetch_sub(bytes, Relaxed);
+        self.bytes.fetch_sub(bytes.cast_signed(), Relaxed);
     }
 
     #[cold]
@@ -58,15 +66,17 @@ impl Budget {
         let Some(outboxes) = self.outboxes.try_lock() else {
             return;
         };
-        while self.bytes.load(Relaxed) > self.bytes_max {
-            let open = outboxes.iter().filter_map(Weak::upgrade);
-            let most = open
-                .filter(|outbox| !outbox.is_overflowed())
-                .max_by_key(|outbox| outbox.bytes());
-            let Some(most) = most.filter(|outbox| outbox.bytes() > 0) else {
+        // Looked at once, however many are to go.
+        let open = outboxes.iter().filter_map(Weak::upgrade);
+        let open = open.filter(|outbox| !outbox.is_overflowed());
+        let mut open: Vec<(usize, Arc<Outbox>)> =
+            open.map(|outbox| (outbox.bytes(), outbox)).collect();
+        open.sort_unstable_by_key(|(bytes, _)| Reverse(*bytes));
+        for (bytes, outbox) in open {
+            if bytes == 0 || self.bytes.load(Relaxed) <= self.bytes_max {
                 return;
-            };
-            most.overflow();
+            }
+            outbox.overflow();
         }
     }
 }
