@@ -15,8 +15,7 @@ const VALUE_BYTES: usize = 32;
 /// Encodes the filters of one question: about half of their JSON.
 #[must_use]
 pub fn write_filters(filters: &[Filter]) -> Bytes {
-    let filters = filters.iter().map(v1::Filter::from).collect();
-    encode_filters(&v1::Filters { filters })
+    encode_filters(&v1::Filters::from(filters))
 }
 
 /// The same of filters in the form that crosses.
@@ -33,6 +32,14 @@ pub fn encode_filters(filters: &v1::Filters) -> Bytes {
 pub fn read_filters(encoded: Bytes) -> Result<Vec<Filter>, FormError> {
     let filters = v1::Filters::decode(encoded)?.filters;
     filters.into_iter().map(Filter::try_from).collect()
+}
+
+impl From<&[Filter]> for v1::Filters {
+    fn from(filters: &[Filter]) -> Self {
+        Self {
+            filters: filters.iter().map(v1::Filter::from).collect(),
+        }
+    }
 }
 
 impl From<&Filter> for v1::Filter {

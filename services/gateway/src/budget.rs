@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     fn outboxes(budget: &Arc<Budget>, count: usize) -> Vec<Arc<Outbox>> {
-        let new = |_| Outbox::admitted(1 << 20, None, budget);
+        let new = |_| Outbox::admitted(1 << 20, None, Some(budget));
         (0..count).map(new).collect()
     }
 

@@ -196,14 +196,16 @@ impl Outbox {
         }
     }
 
-    /// An empty outbox whose bytes are counted with those of all.
+    /// An empty outbox whose bytes are counted with those of all, where these are bounded.
     pub(crate) fn admitted(
         bytes_max: usize,
         compressor: Option<Compressor>,
-        budget: &Arc<Budget>,
+        budget: Option<&Arc<Budget>>,
     ) -> Arc<Self> {
-        let outbox = Arc::new(Self::new(bytes_max, compressor, Some(Arc::clone(budget))));
-        budget.admit(&outbox);
+        let outbox = Arc::new(Self::new(bytes_max, compressor, budget.cloned()));
+        if let Some(budget) = budget {
+            budget.admit(&outbox);
+        }
         outbox
     }
 

@@ -16,7 +16,7 @@ use heliograph_bus::{
     BoxFuture, BusError, ConnectionId, Count, Counted, Deliver, Delivery, Open, Pages, Requests,
     Resume, Slot,
 };
-use heliograph_proto::{v1, write_filters};
+use heliograph_proto::{encode_filters, v1};
 use heliograph_protocol::{PublicKey, Refusal};
 use parking_lot::Mutex;
 use tokio::{
@@ -271,13 +271,14 @@ impl Shared {
 
 impl Requests for Client {
     fn open(&self, open: Open) -> BoxFuture<'_, Result<Box<dyn Pages>, BusError>> {
-        let filters = write_filters(&open.filters);
+        let shared = v1::Filters::from(&open.filters[..]);
+        let filters = encode_filters(&shared);
         // At once, and not when the future is first polled: from here on a close concerns it.
         let admitted =
             self.shared
                 .table
                 .lock()
-                .admit(open.slot, open.connection, &open.filters, &open.reader);
+                .admit(open.slot, open.connection, shared, &open.reader);
         Box::pin(async move {
             if !admitted {
                 return Err(BusError::Store("this subscription is open".to_owned()));

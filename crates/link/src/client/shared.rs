@@ -4,7 +4,6 @@
 use bytes::Bytes;
 use hashbrown::HashSet;
 use heliograph_proto::v1;
-use heliograph_protocol::Filter;
 
 /// Bytes from which on a list is shared: two keys.
 const LIST_BYTES_MIN: usize = 64;
@@ -30,15 +29,14 @@ impl Default for Lists {
 }
 
 impl Lists {
-    /// Filters as they are sent, their lists those of others that have the same.
-    pub(crate) fn share(&mut self, filters: &[Filter]) -> v1::Filters {
-        let mut filters: Vec<v1::Filter> = filters.iter().map(v1::Filter::from).collect();
-        for filter in &mut filters {
+    /// Makes their lists those of others that have the same.
+    pub(crate) fn share(&mut self, mut filters: v1::Filters) -> v1::Filters {
+        for filter in &mut filters.filters {
             for values in [&mut filter.ids, &mut filter.authors].into_iter().flatten() {
                 values.joined = self.shared(std::mem::take(&mut values.joined));
             }
         }
-        v1::Filters { filters }
+        filters
     }
 
     fn shared(&mut self, list: Bytes) -> Bytes {
@@ -59,21 +57,22 @@ impl Lists {
 
 #[cfg(test)]
 mod tests {
-    use heliograph_protocol::{PublicKey, Timestamp};
+    use heliograph_protocol::{Filter, PublicKey, Timestamp};
 
     use super::*;
 
-    fn feed(first: u16, since: u64) -> Filter {
+    fn feed(first: u16, since: u64) -> v1::Filters {
         let author = |nth: u16| {
             let mut bytes = [0; 32];
             bytes[..2].copy_from_slice(&nth.to_be_bytes());
             PublicKey::new(bytes)
         };
-        Filter {
+        let filter = Filter {
             authors: Some((first..first + 500).map(author).collect()),
             since: Some(Timestamp::from_secs(since)),
             ..Filter::default()
-        }
+        };
+        v1::Filters::from(&[filter][..])
     }
 
     fn authors(filters: &v1::Filters) -> &Bytes {
@@ -84,9 +83,9 @@ mod tests {
     #[test]
     fn equal_lists_of_authors_lie_in_one_place_whatever_else_is_asked() {
         let mut lists = Lists::default();
-        let one = lists.share(&[feed(0, 1)]);
-        let same = lists.share(&[feed(0, 2)]);
-        let other = lists.share(&[feed(1, 1)]);
+        let one = lists.share(feed(0, 1));
+        let same = lists.share(feed(0, 2));
+        let other = lists.share(feed(1, 1));
         assert_eq!(authors(&one).as_ptr(), authors(&same).as_ptr());
         assert_ne!(authors(&one).as_ptr(), authors(&other).as_ptr());
         let since = [&one, &same].map(|filters| filters.filters[0].since);
@@ -97,9 +96,9 @@ mod tests {
     #[test]
     fn lists_that_nobody_has_any_more_go() {
         let mut lists = Lists::default();
-        let kept = lists.share(&[feed(0, 1)]);
+        let kept = lists.share(feed(0, 1));
         for first in 1..5_000 {
-            lists.share(&[feed(first, 1)]);
+            lists.share(feed(first, 1));
         }
         assert!(lists.known.len() <= SWEEP_MIN, "{}", lists.known.len());
         assert!(lists.known.contains(authors(&kept)));

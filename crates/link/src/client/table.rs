@@ -11,7 +11,7 @@ use heliograph_proto::{
     encode_filters,
     v1::{self, gateway_message::Message},
 };
-use heliograph_protocol::{Filter, PublicKey};
+use heliograph_protocol::PublicKey;
 use tokio::sync::oneshot;
 
 use super::{active::Active, shared::Lists};
@@ -80,7 +80,7 @@ impl Table {
         &mut self,
         slot: Slot,
         connection: ConnectionId,
-        filters: &[Filter],
+        filters: v1::Filters,
         reader: &Reader,
     ) -> bool {
         let free = self

@@ -94,7 +94,7 @@ fn connection_limits(config: &Config) -> ConnectionLimits {
         message_bytes_max: edge.message_bytes_max,
         pending_events_max: edge.pending_events_max,
         outbox_bytes_max: edge.outbox_bytes_max,
-        outbox_total_bytes_max: edge.outbox_total_bytes_max.map_or(usize::MAX, size),
+        outbox_total_bytes_max: edge.outbox_total_bytes_max.map(size),
         events: rate(edge.events_per_sec, edge.events_burst),
         events_per_ip: rate(edge.events_per_ip_per_sec, edge.events_per_ip_burst),
         reqs: rate(edge.reqs_per_sec, edge.reqs_burst),
@@ -110,11 +110,6 @@ fn connection_limits(config: &Config) -> ConnectionLimits {
         restarts: config.shutdown.restarts,
         receipt_timeout: RECEIPT_TIMEOUT,
     }
-}
-
-/// Bytes of memory that this process may use, or a guess.
-fn memory() -> u64 {
-    heliograph_telemetry::memory_limit_bytes().unwrap_or(1 << 30)
 }
 
 /// Sockets that the limit of open files leaves for clients.
@@ -213,7 +208,7 @@ pub(crate) fn store(config: &Config, urls: RelayUrls) -> embedded::Options {
 
 /// The options of the recent tier, within a quarter of the memory limit.
 pub(crate) fn recent(config: &Config) -> RecentOptions {
-    let memory = memory();
+    let memory = heliograph_telemetry::memory_limit_bytes().unwrap_or(1 << 30);
     let events = config
         .recent
         .events_max
