@@ -7,7 +7,7 @@ use std::{
     net::SocketAddr,
     ops::Deref,
     process::ExitStatus,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Condvar, Mutex, PoisonError},
     thread,
 };
 
@@ -43,8 +43,33 @@ const SETTINGS: [&str; 6] = [
 /// Lines of each member's log that a failure shows.
 const LOG_LINES: usize = 60;
 
-/// One bed at a time.
-static TURN: Mutex<()> = Mutex::new(());
+/// Beds at a time: a cluster that waits for a fault to be over leaves most of two cores to another.
+const BEDS_MAX: usize = 2;
+
+/// How many beds there are, and who waits for one fewer.
+static BEDS: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+
+/// One of [`BEDS_MAX`], until it is dropped.
+#[derive(Debug)]
+struct Turn;
+
+impl Turn {
+    fn wait() -> Self {
+        let (beds, fewer) = &BEDS;
+        let beds = beds.lock().unwrap_or_else(PoisonError::into_inner);
+        let beds = fewer.wait_while(beds, |beds| *beds >= BEDS_MAX);
+        *beds.unwrap_or_else(PoisonError::into_inner) += 1;
+        Self
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let (beds, fewer) = &BEDS;
+        *beds.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        fewer.notify_one();
+    }
+}
 
 /// A cluster whose logs are shown when a test fails that holds it.
 #[derive(Debug)]
@@ -53,7 +78,7 @@ pub struct Bed {
     cluster: Cluster,
     history: History,
     is_linked: bool,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Turn,
 }
 
 impl Deref for Bed {
@@ -121,8 +146,7 @@ impl Bed {
     #[track_caller]
     #[must_use]
     pub fn with(change: impl FnOnce(&mut ClusterOptions), settings: &[&str]) -> Option<Self> {
-        // A test that failed has dropped its cluster before its turn.
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = Turn::wait();
         let mut options = or_skip(ClusterOptions::on_shared(binary().to_owned()))?;
         options.settings = merge(settings);
         options.config = Some(conformance_config());

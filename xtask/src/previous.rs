@@ -52,7 +52,9 @@ pub(crate) fn build() -> Result<Option<PathBuf>> {
     let target = target()?;
     let mut cargo = shell::cargo("build");
     cargo
-        .args(["--locked", "--quiet", "-p", "heliograph", "--target-dir"])
+        .args(["--locked", "--quiet"])
+        .args(shell::RELAY_AS_TESTED)
+        .arg("--target-dir")
         .arg(&target)
         .current_dir(&source);
     shell::run(&mut cargo)?;

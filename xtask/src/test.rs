@@ -21,7 +21,7 @@ pub(crate) enum Stage {
     Docs,
     /// `cargo deny`: bans, licences, sources
     Deny,
-    /// `cargo build` of the relay, of the one before this commit, and of the fuzz targets
+    /// `cargo build` of the relay, of the one before this commit, of tests and fuzz targets
     Build,
     /// the tree itself, see `cargo xtask tidy`
     Tidy,
@@ -38,6 +38,23 @@ pub(crate) enum Stage {
     /// `cargo test` over the workspace, with one of each server
     Test,
 }
+
+/// All libraries and programs. With the example cargo chooses the dependencies' features as for `lint`, and
+/// checks nothing twice.
+const DOCUMENTED: [&str; 9] = [
+    "--lib",
+    "--bin",
+    "heliograph",
+    "--bin",
+    "sandbox-role",
+    "--bin",
+    "xtask",
+    "--example",
+    "check_history",
+];
+
+/// Where tests look for the relay.
+const RELAY_VARIABLE: &str = "HELIOGRAPH_BIN";
 
 /// What peers may pull in.
 const PEER_RULES: &str = "peers/deny.toml";
@@ -135,6 +152,7 @@ impl Stage {
             Self::Docs => passed(shell::run(
                 shell::cargo("doc")
                     .args(["--workspace", "--no-deps"])
+                    .args(DOCUMENTED)
                     .env("RUSTDOCFLAGS", "-D warnings"),
             )),
             Self::Deny => passed(deny()),
@@ -181,13 +199,18 @@ fn deny() -> Result<()> {
 fn test() -> Result<()> {
     let servers = servers::Shared::start()?;
     let previous = previous::build()?;
-    // Without one, the relay itself is its own predecessor.
     let relay = shell::build_relay()?;
     let mut failures = Failures::default();
     let result = shell::run_and_look(
         shell::cargo("test")
             .args(["--workspace", "--no-fail-fast"])
-            .env(previous::BINARY_VARIABLE, previous.unwrap_or(relay))
+            // Or each package's tests would build one, with the features that they need.
+            .env(RELAY_VARIABLE, &relay)
+            // Without one, the relay itself is its own predecessor.
+            .env(
+                previous::BINARY_VARIABLE,
+                previous.as_ref().unwrap_or(&relay),
+            )
             .envs(servers.variables()),
         |line| failures.line(line),
     );
@@ -195,11 +218,12 @@ fn test() -> Result<()> {
     result
 }
 
-/// Builds the relay, the one of the commit before, and the fuzz targets, of which there must be some.
+/// Builds the relay, the one of the commit before, tests, and the fuzz targets, of which there must be some.
 fn build() -> Result<()> {
     previous::build()?;
     shell::build_relay()?;
-    shell::run(shell::cargo("build").args(["-p", "heliograph-fuzz", "--bins"]))?;
+    // With the relay and the tests themselves: what is compiled here isn't compiled again.
+    shell::run(shell::cargo("build").args(["--workspace", "--bins", "--tests", "--examples"]))?;
     let metadata = shell::metadata()?;
     let packages = metadata["packages"]
         .as_array()

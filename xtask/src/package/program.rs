@@ -25,7 +25,30 @@ impl Profile {
     fn name(self) -> &'static str {
         match self {
             Self::Release => "release",
-            Self::Check => "static-check",
+            Self::Check => "dev",
+        }
+    }
+
+    /// Cargo's directory for it.
+    fn directory(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Check => "debug",
+        }
+    }
+
+    /// What differs from the profile in `Cargo.toml`, as `key=value`.
+    fn settings(self) -> &'static [&'static str] {
+        match self {
+            // Symbols are half of the file.
+            Self::Release => &["strip=\"symbols\""],
+            // Procedural macros and build scripts stay as those of the tests, so they aren't compiled again.
+            Self::Check => &[
+                "strip=\"symbols\"",
+                "opt-level=0",
+                "debug=false",
+                "incremental=false",
+            ],
         }
     }
 }
@@ -59,11 +82,6 @@ pub(super) fn cargo(profile: Profile) -> Result<Command> {
     cargo
         .args(["--locked", "-p", "heliograph", "--target", &target()])
         .args(["--profile", profile.name()])
-        // Symbols are half of the file.
-        .args([
-            "--config",
-            &format!("profile.{}.strip=\"symbols\"", profile.name()),
-        ])
         .env(clock::VARIABLE, clock::epoch()?.to_string())
         .env(
             flags_variable("CFLAGS"),
@@ -75,6 +93,10 @@ pub(super) fn cargo(profile: Profile) -> Result<Command> {
             prefix_maps("--remap-path-prefix=", "\u{1f}"),
         )
         .env_remove("RUSTFLAGS");
+    for setting in profile.settings() {
+        cargo.arg("--config");
+        cargo.arg(format!("profile.{}.{setting}", profile.name()));
+    }
     Ok(cargo)
 }
 
@@ -84,7 +106,7 @@ pub(super) fn cargo(profile: Profile) -> Result<Command> {
 ///
 /// A manifest is broken.
 pub(super) fn path(profile: Profile) -> Result<PathBuf> {
-    shell::relay_path(&format!("{}/{}", target(), profile.name()))
+    shell::relay_path(&format!("{}/{}", target(), profile.directory()))
 }
 
 /// The compiler's part for musl, and a C compiler that knows musl's headers.
