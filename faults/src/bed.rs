@@ -46,28 +46,29 @@ const LOG_LINES: usize = 60;
 /// Beds at a time: a cluster that waits for a fault to be over leaves most of two cores to another.
 const BEDS_MAX: usize = 2;
 
-/// How many beds there are, and who waits for one fewer.
-static BEDS: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+/// How many places for beds are taken, and who waits for one.
+static TAKEN: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
 
-/// One of [`BEDS_MAX`], until it is dropped.
+/// So many of [`BEDS_MAX`] places, until it is dropped.
 #[derive(Debug)]
-struct Turn;
+struct Turn(usize);
 
 impl Turn {
-    fn wait() -> Self {
-        let (beds, fewer) = &BEDS;
-        let beds = beds.lock().unwrap_or_else(PoisonError::into_inner);
-        let beds = fewer.wait_while(beds, |beds| *beds >= BEDS_MAX);
-        *beds.unwrap_or_else(PoisonError::into_inner) += 1;
-        Self
+    fn wait(places: usize) -> Self {
+        let (taken, fewer) = &TAKEN;
+        let full = |taken: &mut usize| *taken + places > BEDS_MAX;
+        let guard = taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let guard = fewer.wait_while(guard, full);
+        *guard.unwrap_or_else(PoisonError::into_inner) += places;
+        Self(places)
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let (beds, fewer) = &BEDS;
-        *beds.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        fewer.notify_one();
+        let (taken, fewer) = &TAKEN;
+        *taken.lock().unwrap_or_else(PoisonError::into_inner) -= self.0;
+        fewer.notify_all();
     }
 }
 
@@ -138,7 +139,7 @@ impl Bed {
     }
 
     /// A cluster with an empty store, changed in any way. `settings` are `key=value` and win over
-    /// those of every bed.
+    /// those of every bed. There is no other meanwhile.
     ///
     /// # Panics
     ///
@@ -146,7 +147,30 @@ impl Bed {
     #[track_caller]
     #[must_use]
     pub fn with(change: impl FnOnce(&mut ClusterOptions), settings: &[&str]) -> Option<Self> {
-        let turn = Turn::wait();
+        Self::in_turn(Turn::wait(BEDS_MAX), change, settings)
+    }
+
+    /// As [`with`](Self::with), beside another such one: for tests that wait most of their time, and for whom it
+    /// doesn't matter for how long.
+    ///
+    /// # Panics
+    ///
+    /// As [`fresh`](Self::fresh).
+    #[track_caller]
+    #[must_use]
+    pub fn beside_another(
+        change: impl FnOnce(&mut ClusterOptions),
+        settings: &[&str],
+    ) -> Option<Self> {
+        Self::in_turn(Turn::wait(1), change, settings)
+    }
+
+    #[track_caller]
+    fn in_turn(
+        turn: Turn,
+        change: impl FnOnce(&mut ClusterOptions),
+        settings: &[&str],
+    ) -> Option<Self> {
         let mut options = or_skip(ClusterOptions::on_shared(binary().to_owned()))?;
         options.settings = merge(settings);
         options.config = Some(conformance_config());

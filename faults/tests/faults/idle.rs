@@ -40,7 +40,7 @@ const SUBS: [&str; 3] = ["author", "tag", "kind"];
 
 impl Scene {
     fn open(change: impl FnOnce(&mut ClusterOptions)) -> Option<Self> {
-        let bed = Bed::with(change, &SETTINGS)?;
+        let bed = Bed::beside_another(change, &SETTINGS)?;
         let key = Key::nth(1);
         let waiting = [0, 1].map(|gateway| {
             let mut client = bed.at(gateway);

@@ -56,7 +56,7 @@ struct Scene {
 
 impl Scene {
     fn open(settings: &[&str]) -> Option<Self> {
-        let bed = Bed::fresh(settings)?;
+        let bed = Bed::beside_another(|_| {}, settings)?;
         let name = bed.name();
         let subjects = [format!("{name}.events.*"), format!("{name}.committed")];
         let wire = Wire::listen(&bed.nats_urls()[0], &subjects);

@@ -100,7 +100,7 @@ fn bed() -> Option<Bed> {
         "scylla.read_timeout_ms=2000",
         "nats.timeout_ms=2000",
     ];
-    Bed::with(own, &settings)
+    Bed::beside_another(own, &settings)
 }
 
 pub(crate) fn now() -> u64 {
