@@ -143,9 +143,9 @@ settings! {
         /// Bytes that wait for one slow reader. Past it no stored events are read for it, past four
         /// times that the connection is closed (R01-28).
         outbox_bytes_max: usize = 1_048_576, "bytes", integer(64 * KIB..=GIB), restart;
-        /// Bytes that wait for all clients together; past it the client with the most is closed, then the
-        /// next. 0 is no limit. An event counts in full for each client that it waits for.
-        outbox_total_bytes_max: Option<u64> = 0, "bytes", integer_or("no limit", MIB..=1_024 * GIB), restart;
+        /// Bytes that wait for all clients together, an event once; past it the client with the most is
+        /// closed, then the next. 0 is a quarter of the memory limit.
+        outbox_total_bytes_max: Option<u64> = 0, "bytes", integer_or("a quarter of the memory limit", MIB..=1_024 * GIB), restart;
         /// A connection that sent nothing for so long is pinged: below the 60 s after which
         /// proxies drop it.
         ping_interval as "ping_interval_secs": Duration = 55, "seconds", seconds(1..=3_600), restart;

@@ -11,7 +11,7 @@ use heliograph_telemetry::unix_micros;
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
-use crate::{Metrics, outbox::Outbox, seats::Seats};
+use crate::{Metrics, budget::Charge, outbox::Outbox, seats::Seats};
 
 /// How long a subscription remembers events of its stored part that the stream may still announce:
 /// as long as the stream keeps commits. After that an announcement could only come from a worker
@@ -177,10 +177,11 @@ impl Subscriber {
                     *last = place;
                 }
                 if fresh.as_mut().is_none_or(|fresh| fresh.is_new(event)) {
+                    let charge = followed.charge(event, &self.outbox);
                     match followed.next() {
-                        None => self.outbox.live(&self.head, event),
-                        Some((trace, arrived)) => {
-                            self.outbox.live_traced(&self.head, event, trace, arrived);
+                        None => self.outbox.live(&self.head, event, charge),
+                        Some(cause) => {
+                            self.outbox.live_traced(&self.head, event, charge, cause);
                         }
                     }
                 }
@@ -222,20 +223,34 @@ impl Fresh {
 /// Receivers of one event whose share of its way is in its trace.
 const FOLLOWED_MAX: u32 = 8;
 
-/// How many more deliveries of an event are followed: none, unless its trace is sampled.
+/// An event on its way to its receivers.
 struct Followed {
+    /// Whether it goes to more than one subscription.
+    shared: bool,
+    charge: Option<Arc<Charge>>,
+    /// How many more deliveries of it are followed: none, unless its trace is sampled.
     left: u32,
     /// The span that caused them, and when the event came here.
     cause: Option<(TraceContext, u64)>,
 }
 
 impl Followed {
-    fn new(event: &Event) -> Self {
+    fn new(event: &Event, receivers: usize) -> Self {
         let cause = event.origin().trace();
         Self {
+            shared: receivers > 1,
+            charge: None,
             left: FOLLOWED_MAX,
             cause: cause.map(|trace| (trace, unix_micros())),
         }
+    }
+
+    /// What counts the event once for all.
+    fn charge(&mut self, event: &Event, outbox: &Outbox) -> Option<Arc<Charge>> {
+        if self.shared && self.charge.is_none() {
+            self.charge = outbox.charge(event);
+        }
+        self.charge.clone()
     }
 
     fn next(&mut self) -> Option<(TraceContext, u64)> {
@@ -314,7 +329,7 @@ impl Deliver for Hub {
                 place,
                 slots: wanted,
             } => {
-                let mut followed = Followed::new(&event);
+                let mut followed = Followed::new(&event, wanted.len());
                 let slots = self.slots.read();
                 for slot in &wanted {
                     if let Some(Some(subscriber)) = slots.entries.get(slot.0 as usize) {

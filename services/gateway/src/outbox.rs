@@ -3,6 +3,8 @@
 //! Anybody may push; only the connection's own task takes. Small frames are copied into one write
 //! buffer, since a copy of an event costs less than a system call by two orders of magnitude.
 
+mod waiting;
+
 use std::{
     collections::VecDeque,
     future::poll_fn,
@@ -19,59 +21,14 @@ use heliograph_telemetry::trace::{Span, SpanKind};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
+use self::waiting::{Traced, Waiting, encode};
 use crate::{
-    budget::Budget,
+    budget::{Budget, Charge},
     metrics::{Frames, Reader, Traffic},
     received::wall_clock,
     tally::Tally,
-    websocket::{Frame, PING, PONG, TEXT, deflate::Compressor},
+    websocket::{PING, PONG, deflate::Compressor},
 };
-
-/// Bytes that a queued frame costs beside its payload.
-const FRAME_COST_BYTES: usize = 64;
-
-/// Something that waits to be written.
-#[derive(Debug)]
-enum Waiting {
-    /// A text message.
-    Text(Vec<u8>),
-    /// `["EVENT",<id>,` + event + `]`: both parts are shared.
-    Event {
-        head: Arc<[u8]>,
-        event: Arc<Event>,
-        /// Whether it was sent to a live subscription, and not as a part of an answer.
-        live: bool,
-    },
-    /// A live event whose way is followed to here.
-    Traced(Box<Traced>),
-    /// A ping, or a pong with its payload.
-    Control { opcode: u8, payload: Vec<u8> },
-    /// The last frame.
-    Close { code: u16, reason: &'static str },
-}
-
-/// A live event of a sampled trace.
-#[derive(Debug)]
-struct Traced {
-    head: Arc<[u8]>,
-    event: Arc<Event>,
-    trace: TraceContext,
-    /// When it came to this gateway, in microseconds since 1970.
-    arrived: u64,
-}
-
-impl Waiting {
-    fn bytes(&self) -> usize {
-        FRAME_COST_BYTES
-            + match self {
-                Self::Text(text) => text.len(),
-                Self::Event { head, event, .. } => head.len() + event.json().len(),
-                Self::Traced(traced) => traced.head.len() + traced.event.json().len(),
-                Self::Control { payload, .. } => payload.len(),
-                Self::Close { .. } => 0,
-            }
-    }
-}
 
 /// What was moved out to be written.
 #[derive(Debug, Default)]
@@ -127,6 +84,8 @@ impl Taken {
 struct Queue {
     frames: VecDeque<Waiting>,
     bytes: usize,
+    /// What the budget counts of `frames`.
+    shares: usize,
     /// Set when a push went past the bound: the client is too slow.
     overflowed: bool,
     /// Set when a close frame was queued: nothing follows it.
@@ -218,6 +177,15 @@ impl Outbox {
         }
     }
 
+    /// Bytes that keep memory in use and go with this client; none if it is being closed.
+    pub(crate) fn held(&self) -> usize {
+        let queue = self.queue.lock();
+        if queue.closed || queue.overflowed {
+            return 0;
+        }
+        queue.bytes + self.owed.load(Ordering::Relaxed)
+    }
+
     /// Of what was taken out the kernel hasn't taken so many bytes yet.
     pub(crate) fn owe(&self, bytes: usize) {
         let before = self.owed.swap(bytes, Ordering::Relaxed);
@@ -235,30 +203,39 @@ impl Outbox {
             head: Arc::clone(head),
             event: Arc::clone(event),
             live: false,
+            charge: None,
         });
     }
 
-    /// Queues an event for a live subscription.
-    pub(crate) fn live(&self, head: &Arc<[u8]>, event: &Arc<Event>) {
+    /// Counts the bytes of an event that goes to many, where all bytes are bounded.
+    pub(crate) fn charge(&self, event: &Event) -> Option<Arc<Charge>> {
+        let budget = self.budget.as_ref()?;
+        Some(Charge::new(budget, event.json().len()))
+    }
+
+    /// Queues an event for a live subscription, with the charge if it goes to others too.
+    pub(crate) fn live(&self, head: &Arc<[u8]>, event: &Arc<Event>, charge: Option<Arc<Charge>>) {
         self.push(Waiting::Event {
             head: Arc::clone(head),
             event: Arc::clone(event),
             live: true,
+            charge,
         });
     }
 
-    /// Queues an event for a live subscription, whose way is followed from `arrived` on, in microseconds
-    /// since 1970.
+    /// Queues an event for a live subscription, whose way is followed from when it arrived on, in
+    /// microseconds since 1970.
     pub(crate) fn live_traced(
         &self,
         head: &Arc<[u8]>,
         event: &Arc<Event>,
-        trace: TraceContext,
-        arrived: u64,
+        charge: Option<Arc<Charge>>,
+        (trace, arrived): (TraceContext, u64),
     ) {
         self.push(Waiting::Traced(Box::new(Traced {
             head: Arc::clone(head),
             event: Arc::clone(event),
+            charge,
             trace,
             arrived,
         })));
@@ -291,12 +268,13 @@ impl Outbox {
         }
         // Whatever waits, there is room for this: without it the client would see a broken line.
         let last = Waiting::Close { code, reason };
-        let bytes = last.bytes();
-        queue.bytes += bytes;
+        let share = last.share();
+        queue.bytes += last.bytes();
+        queue.shares += share;
         queue.frames.push_back(last);
         queue.closed = true;
         drop(queue);
-        self.count(0, bytes);
+        self.count(0, share);
         self.ready.raise();
     }
 
@@ -305,8 +283,9 @@ impl Outbox {
         let mut queue = self.queue.lock();
         let last = Waiting::Close { code, reason };
         queue.frames.clear();
-        let (before, after) = (queue.bytes, last.bytes());
-        queue.bytes = after;
+        let (before, after) = (queue.shares, last.share());
+        queue.bytes = last.bytes();
+        queue.shares = after;
         queue.overflowed = false;
         queue.frames.push_back(last);
         queue.closed = true;
@@ -315,14 +294,20 @@ impl Outbox {
         self.ready.raise();
     }
 
-    /// Drops what waits, since all clients together have too much: this one counts as too slow.
+    /// Drops what waits, since all clients together have too much: this one counts as too slow. What the
+    /// kernel hasn't taken goes with the connection. Nothing happens to one that closes already.
     pub(crate) fn overflow(&self) {
         let mut queue = self.queue.lock();
+        if queue.closed || queue.overflowed {
+            return;
+        }
         queue.frames = VecDeque::new();
-        let before = std::mem::take(&mut queue.bytes);
+        queue.bytes = 0;
+        let shares = std::mem::take(&mut queue.shares);
         queue.overflowed = true;
         drop(queue);
-        self.count(before, 0);
+        let owed = self.owed.swap(0, Ordering::Relaxed);
+        self.count(shares + owed, 0);
         self.ready.raise();
     }
 
@@ -331,18 +316,20 @@ impl Outbox {
         if queue.closed || queue.overflowed {
             return;
         }
-        let bytes = frame.bytes();
-        queue.bytes += bytes;
+        queue.bytes += frame.bytes();
+        let mut share = 0;
         if queue.bytes > 4 * self.bytes_max {
             // The task closes the connection; until then nothing more piles up.
             queue.overflowed = true;
         } else {
+            share = frame.share();
+            queue.shares += share;
             queue.frames.push_back(frame);
         }
         let first = queue.frames.len() <= 1;
         let wake = first || queue.overflowed;
         drop(queue);
-        self.count(0, bytes);
+        self.count(0, share);
         if wake {
             self.ready.raise();
         }
@@ -393,14 +380,15 @@ impl Outbox {
         clock: impl Fn() -> u64,
     ) -> Taken {
         let mut taken = Taken::default();
-        let mut popped = 0;
+        let mut shares = 0;
         let mut queue = self.queue.lock();
         taken.queued_bytes = queue.bytes;
         while out.len() < bytes_max
             && let Some(frame) = queue.frames.pop_front()
         {
             queue.bytes -= frame.bytes();
-            popped += frame.bytes();
+            queue.shares -= frame.share();
+            shares += frame.share();
             let frames = &mut taken.frames;
             match &self.compressor {
                 // Takes its time, in which others may go on pushing.
@@ -425,7 +413,7 @@ impl Outbox {
         }
         let room = queue.bytes <= self.bytes_max;
         drop(queue);
-        self.count(popped, 0);
+        self.count(shares, 0);
         if taken.count > 0 && room {
             self.room.notify_waiters();
         }
@@ -435,58 +423,9 @@ impl Outbox {
 
 impl Drop for Outbox {
     fn drop(&mut self) {
-        let left = self.queue.get_mut().bytes + *self.owed.get_mut();
+        let left = self.queue.get_mut().shares + *self.owed.get_mut();
         self.count(left, 0);
     }
-}
-
-fn encode(
-    frame: &Waiting,
-    compressor: Option<&Compressor>,
-    out: &mut Vec<u8>,
-    frames: &mut Frames,
-) {
-    let start = out.len();
-    match frame {
-        Waiting::Text(text) => {
-            frames.payload += text.len() as u64;
-            if compressor.is_some_and(|compressor| compressor.text(text, out)) {
-                frames.compressed += (out.len() - start) as u64;
-                return;
-            }
-            Frame::whole(TEXT, text, out);
-        }
-        Waiting::Event { head, event, .. } => {
-            return encode_event(head, event, compressor, out, frames);
-        }
-        Waiting::Traced(traced) => {
-            return encode_event(&traced.head, &traced.event, compressor, out, frames);
-        }
-        Waiting::Control { opcode, payload } => Frame::whole(*opcode, payload, out),
-        Waiting::Close { code, reason } => Frame::close(*code, reason, out),
-    }
-    frames.plain += (out.len() - start) as u64;
-}
-
-fn encode_event(
-    head: &[u8],
-    event: &Event,
-    compressor: Option<&Compressor>,
-    out: &mut Vec<u8>,
-    frames: &mut Frames,
-) {
-    let (start, json) = (out.len(), event.json());
-    let payload = head.len() + json.len() + 1;
-    frames.payload += payload as u64;
-    if compressor.is_some_and(|compressor| compressor.event(head, event, out)) {
-        frames.compressed += (out.len() - start) as u64;
-        return;
-    }
-    Frame::header(TEXT, payload, out);
-    out.extend_from_slice(head);
-    out.extend_from_slice(json);
-    out.push(b']');
-    frames.plain += (out.len() - start) as u64;
 }
 
 #[cfg(test)]

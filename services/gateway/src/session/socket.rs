@@ -160,9 +160,15 @@ impl<S: Stream> Socket<S> {
         };
         let linger = async {
             let mut rest = std::mem::take(&mut self.rest);
-            let last = self.outbox.take(&mut rest, usize::MAX, clock);
-            last.count(traffic, reader);
-            while !rest.is_empty() {
+            loop {
+                if rest.is_empty() {
+                    let last = self.outbox.take(&mut rest, WRITE_BYTES, clock);
+                    last.count(traffic, reader);
+                }
+                self.outbox.owe(rest.len());
+                if rest.is_empty() {
+                    break;
+                }
                 self.stream.writable().await?;
                 match self.stream.try_write(&rest) {
                     Ok(written) => drop(rest.drain(..written)),
@@ -181,6 +187,7 @@ impl<S: Stream> Socket<S> {
         };
         // Over when the client has closed too, or when it takes too long: both are fine.
         drop(tokio::time::timeout(LINGER, linger).await);
+        self.outbox.owe(0);
     }
 }
 

@@ -94,7 +94,7 @@ fn connection_limits(config: &Config) -> ConnectionLimits {
         message_bytes_max: edge.message_bytes_max,
         pending_events_max: edge.pending_events_max,
         outbox_bytes_max: edge.outbox_bytes_max,
-        outbox_total_bytes_max: edge.outbox_total_bytes_max.map(size),
+        outbox_total_bytes_max: Some(size(edge.outbox_total_bytes_max.unwrap_or(memory() / 4))),
         events: rate(edge.events_per_sec, edge.events_burst),
         events_per_ip: rate(edge.events_per_ip_per_sec, edge.events_per_ip_burst),
         reqs: rate(edge.reqs_per_sec, edge.reqs_burst),
@@ -206,9 +206,14 @@ pub(crate) fn store(config: &Config, urls: RelayUrls) -> embedded::Options {
     }
 }
 
+/// Bytes that this process may have; where nobody knows, a gigabyte.
+fn memory() -> u64 {
+    heliograph_telemetry::memory_limit_bytes().unwrap_or(1 << 30)
+}
+
 /// The options of the recent tier, within a quarter of the memory limit.
 pub(crate) fn recent(config: &Config) -> RecentOptions {
-    let memory = heliograph_telemetry::memory_limit_bytes().unwrap_or(1 << 30);
+    let memory = memory();
     let events = config
         .recent
         .events_max
