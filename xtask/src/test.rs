@@ -221,7 +221,6 @@ fn test() -> Result<()> {
 /// Builds the relay, the one of the commit before, tests, and the fuzz targets, of which there must be some.
 fn build() -> Result<()> {
     previous::build()?;
-    shell::build_relay()?;
     // With the relay and the tests themselves: what is compiled here isn't compiled again.
     shell::run(shell::cargo("build").args(["--workspace", "--bins", "--tests", "--examples"]))?;
     let metadata = shell::metadata()?;

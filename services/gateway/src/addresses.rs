@@ -314,7 +314,7 @@ mod tests {
             message_bytes_max: 1_000,
             pending_events_max: 1,
             outbox_bytes_max: 1_000,
-            outbox_total_bytes_max: Some(1 << 30),
+            outbox_total_bytes_max: 1 << 30,
             events: Rate::UNLIMITED,
             events_per_ip: Rate {
                 per_sec: 1.0,

@@ -129,8 +129,12 @@ mod tests {
     use super::*;
 
     fn outboxes(budget: &Arc<Budget>, count: usize) -> Vec<Arc<Outbox>> {
-        let new = |_| Outbox::admitted(1 << 20, None, Some(budget));
+        let new = |_| Outbox::new(1 << 20, None, budget);
         (0..count).map(new).collect()
+    }
+
+    fn closed(all: &[Arc<Outbox>]) -> Vec<bool> {
+        all.iter().map(|outbox| outbox.is_overflowed()).collect()
     }
 
     #[test]
@@ -143,8 +147,7 @@ mod tests {
         assert!(!all.iter().any(|outbox| outbox.is_overflowed()));
         // Whoever it is that brings it past the bound.
         all[0].text(vec![b'x'; 2_000]);
-        let closed: Vec<bool> = all.iter().map(|outbox| outbox.is_overflowed()).collect();
-        assert_eq!(closed, [false, true, false]);
+        assert_eq!(closed(&all), [false, true, false]);
         assert_eq!(all[1].bytes(), 0, "its memory is free at once");
     }
 
@@ -186,7 +189,7 @@ mod tests {
         let budget = Budget::new(1 << 20);
         let mut all = outboxes(&budget, 1_000);
         let (event, head) = (event(60_000), head());
-        let charge = all[0].charge(&event);
+        let charge = Some(all[0].charge(&event));
         for outbox in &all {
             outbox.live(&head, &event, charge.clone());
         }
@@ -212,8 +215,7 @@ mod tests {
         all[0].text(vec![b'x'; 3_000]);
         all[1].owe(6_000);
         all[0].text(vec![b'x'; 2_000]);
-        let closed: Vec<bool> = all.iter().map(|outbox| outbox.is_overflowed()).collect();
-        assert_eq!(closed, [false, true]);
+        assert_eq!(closed(&all), [false, true]);
         let left = budget.bytes.load(Relaxed);
         assert!((5_000..6_000).contains(&left), "{left} are left");
     }
@@ -226,8 +228,7 @@ mod tests {
         all[0].close(1012, "restart");
         all[1].text(vec![b'x'; 3_000]);
         all[2].text(vec![b'x'; 2_000]);
-        let closed: Vec<bool> = all.iter().map(|outbox| outbox.is_overflowed()).collect();
-        assert_eq!(closed, [false, true, false]);
+        assert_eq!(closed(&all), [false, true, false]);
         let mut out = Vec::new();
         all[0].take(&mut out, usize::MAX, || 0);
         assert!(out.ends_with(b"restart"), "its close frame goes out");
@@ -257,7 +258,7 @@ mod tests {
             for outbox in &all {
                 scope.spawn(|| {
                     for _ in 0..2_000 {
-                        let charge = outbox.charge(&event);
+                        let charge = Some(outbox.charge(&event));
                         for receiver in &all {
                             receiver.live(&head, &event, charge.clone());
                         }

@@ -248,7 +248,7 @@ impl Followed {
     /// What counts the event once for all.
     fn charge(&mut self, event: &Event, outbox: &Outbox) -> Option<Arc<Charge>> {
         if self.shared && self.charge.is_none() {
-            self.charge = outbox.charge(event);
+            self.charge = Some(outbox.charge(event));
         }
         self.charge.clone()
     }

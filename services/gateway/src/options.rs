@@ -123,7 +123,7 @@ pub struct ConnectionLimits {
     /// times that the connection is closed (R01-28).
     pub outbox_bytes_max: usize,
     /// Bytes that wait for all clients together; past it the one for which most do is closed. At start.
-    pub outbox_total_bytes_max: Option<usize>,
+    pub outbox_total_bytes_max: usize,
     /// EVENTs and AUTHs of one connection.
     pub events: Rate,
     /// EVENTs and AUTHs of one address.

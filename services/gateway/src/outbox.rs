@@ -102,7 +102,7 @@ pub(crate) struct Outbox {
     ready: Ready,
     room: Notify,
     /// Where what waits is counted with that of all others.
-    budget: Option<Arc<Budget>>,
+    budget: Arc<Budget>,
     /// Bytes that were taken out and that the kernel hasn't taken.
     owed: AtomicUsize,
 }
@@ -137,43 +137,31 @@ impl Ready {
 }
 
 impl Outbox {
-    /// An empty outbox. Past `bytes_max` it has no room for stored events; past four times that the
-    /// client counts as too slow (R01-28): live events can't wait for it.
+    /// An empty outbox, counted in at the budget. Past `bytes_max` it has no room for stored events; past
+    /// four times that the client counts as too slow (R01-28): live events can't wait for it.
     pub(crate) fn new(
         bytes_max: usize,
         compressor: Option<Compressor>,
-        budget: Option<Arc<Budget>>,
-    ) -> Self {
-        Self {
+        budget: &Arc<Budget>,
+    ) -> Arc<Self> {
+        let outbox = Arc::new(Self {
             queue: Mutex::default(),
             bytes_max,
             compressor,
             ready: Ready::default(),
             room: Notify::new(),
-            budget,
+            budget: Arc::clone(budget),
             owed: AtomicUsize::new(0),
-        }
-    }
-
-    /// An empty outbox whose bytes are counted with those of all, where these are bounded.
-    pub(crate) fn admitted(
-        bytes_max: usize,
-        compressor: Option<Compressor>,
-        budget: Option<&Arc<Budget>>,
-    ) -> Arc<Self> {
-        let outbox = Arc::new(Self::new(bytes_max, compressor, budget.cloned()));
-        if let Some(budget) = budget {
-            budget.admit(&outbox);
-        }
+        });
+        budget.admit(&outbox);
         outbox
     }
 
     /// Tells the budget that other bytes wait than `before`. Never under the lock.
     fn count(&self, before: usize, after: usize) {
-        let Some(budget) = &self.budget else { return };
         match after.checked_sub(before) {
-            Some(more) => budget.take(more),
-            None => budget.give_back(before - after),
+            Some(more) => self.budget.take(more),
+            None => self.budget.give_back(before - after),
         }
     }
 
@@ -207,10 +195,9 @@ impl Outbox {
         });
     }
 
-    /// Counts the bytes of an event that goes to many, where all bytes are bounded.
-    pub(crate) fn charge(&self, event: &Event) -> Option<Arc<Charge>> {
-        let budget = self.budget.as_ref()?;
-        Some(Charge::new(budget, event.json().len()))
+    /// Counts the bytes of an event that goes to many.
+    pub(crate) fn charge(&self, event: &Event) -> Arc<Charge> {
+        Charge::new(&self.budget, event.json().len())
     }
 
     /// Queues an event for a live subscription, with the charge if it goes to others too.

@@ -64,7 +64,7 @@ pub struct Gateway<B> {
     pub(crate) known: Known,
     pub(crate) hub: Arc<Hub>,
     /// What may wait for all clients together, if that is bounded.
-    pub(crate) budget: Option<Arc<Budget>>,
+    pub(crate) budget: Arc<Budget>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) shutdown: Shutdown,
     pub(crate) tasks: Tasks,
@@ -105,7 +105,7 @@ impl<B: Bus> Gateway<B> {
         show_limits(&metrics, &options);
         let windows_bytes_max = options.compression_windows_bytes_max;
         let deflate = Deflate::new(windows_bytes_max, &metrics.traffic.windows);
-        let budget = options.limits.outbox_total_bytes_max.map(Budget::new);
+        let budget = Budget::new(options.limits.outbox_total_bytes_max);
         Arc::new(Self {
             bus,
             options: ArcSwap::from_pointee(options),

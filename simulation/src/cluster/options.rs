@@ -55,7 +55,7 @@ pub(super) fn gateway_options(urls: &RelayUrls) -> Options {
             message_bytes_max: 1 << 20,
             pending_events_max: 64,
             outbox_bytes_max: 1 << 20,
-            outbox_total_bytes_max: Some(1 << 30),
+            outbox_total_bytes_max: 1 << 30,
             events: Rate::UNLIMITED,
             events_per_ip: Rate::UNLIMITED,
             reqs: Rate::UNLIMITED,

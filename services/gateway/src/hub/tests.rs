@@ -5,7 +5,7 @@ use heliograph_protocol::{EoseHint, Kind, PublicKey, Signature, Timestamp};
 use prometheus_client::registry::Registry;
 
 use super::*;
-use crate::Durability;
+use crate::{Durability, budget::Budget};
 
 /// One subscription of a gateway.
 struct Bed {
@@ -21,7 +21,7 @@ impl Bed {
             &mut Registry::default(),
             Durability::Fsync,
         )));
-        let outbox = Arc::new(Outbox::new(1 << 20, None, None));
+        let outbox = Outbox::new(1 << 20, None, &Budget::new(1 << 24));
         let id = SubscriptionId::new("s");
         let subscriber = Arc::new(Subscriber::new(&id, Arc::clone(&outbox)));
         let slot = hub.allot(Arc::clone(&subscriber));

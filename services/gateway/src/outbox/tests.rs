@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn past_the_bound_nothing_is_queued_and_the_client_counts_as_slow() {
-    let outbox = Outbox::new(50, None, None);
+    let outbox = Outbox::new(50, None, &Budget::new(1 << 20));
     outbox.text(vec![b'a'; 100]);
     assert!(!outbox.is_overflowed());
     outbox.text(vec![b'b'; 100]);
@@ -16,7 +16,7 @@ fn past_the_bound_nothing_is_queued_and_the_client_counts_as_slow() {
 
 #[test]
 fn nothing_follows_a_close_frame() {
-    let outbox = Outbox::new(1_000, None, None);
+    let outbox = Outbox::new(1_000, None, &Budget::new(1 << 20));
     outbox.text(b"one".to_vec());
     outbox.close(1001, "bye");
     outbox.text(b"two".to_vec());
@@ -27,7 +27,7 @@ fn nothing_follows_a_close_frame() {
 
 #[test]
 fn cutting_drops_what_waits() {
-    let outbox = Outbox::new(25, None, None);
+    let outbox = Outbox::new(25, None, &Budget::new(1 << 20));
     outbox.text(vec![0; 30]);
     outbox.text(vec![0; 3_000]);
     outbox.cut(1008, "too slow");

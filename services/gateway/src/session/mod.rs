@@ -73,7 +73,7 @@ pub(crate) async fn run<B: Bus, S: Stream>(gateway: Arc<Gateway<B>>, stream: S, 
     } = opened;
     let compressor = compression.map(|agreement| gateway.deflate.compressor(agreement));
     let bytes_max = options.limits.outbox_bytes_max;
-    let outbox = Outbox::admitted(bytes_max, compressor, gateway.budget.as_ref());
+    let outbox = Outbox::new(bytes_max, compressor, &gateway.budget);
     let mut socket = Socket::new(stream, Arc::clone(&outbox));
     let mut session = Session::new(
         Arc::clone(&gateway),

@@ -192,7 +192,7 @@ fn options(stall: Duration) -> Options {
             message_bytes_max: MESSAGE_BYTES_MAX,
             pending_events_max: 16,
             outbox_bytes_max: 65_536,
-            outbox_total_bytes_max: Some(1 << 30),
+            outbox_total_bytes_max: 1 << 30,
             events: Rate::UNLIMITED,
             events_per_ip: Rate::UNLIMITED,
             reqs: Rate::UNLIMITED,

@@ -94,7 +94,7 @@ fn connection_limits(config: &Config) -> ConnectionLimits {
         message_bytes_max: edge.message_bytes_max,
         pending_events_max: edge.pending_events_max,
         outbox_bytes_max: edge.outbox_bytes_max,
-        outbox_total_bytes_max: Some(size(edge.outbox_total_bytes_max.unwrap_or(memory() / 4))),
+        outbox_total_bytes_max: size(edge.outbox_total_bytes_max.unwrap_or(memory() / 4)),
         events: rate(edge.events_per_sec, edge.events_burst),
         events_per_ip: rate(edge.events_per_ip_per_sec, edge.events_per_ip_burst),
         reqs: rate(edge.reqs_per_sec, edge.reqs_burst),

@@ -58,11 +58,10 @@ fn ask(address: SocketAddr, page: &str) -> io::Result<String> {
     let mut socket = TcpStream::connect_timeout(&address, TIMEOUT)?;
     socket.set_read_timeout(Some(TIMEOUT))?;
     socket.set_write_timeout(Some(TIMEOUT))?;
-    // HTTP/1.0: the answer isn't chunked and ends with the connection.
-    write!(
-        socket,
-        "GET {page} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-    )?;
+    // HTTP/1.0: the answer isn't chunked and ends with the connection. One write: who answers and closes
+    // after the first piece would reset the connection.
+    let request = format!("GET {page} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     socket.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
@@ -76,7 +75,11 @@ fn parse(answer: &str) -> Option<(u16, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::TcpListener, thread};
+    use std::{
+        io::{BufRead, BufReader},
+        net::TcpListener,
+        thread,
+    };
 
     use super::*;
 
@@ -86,9 +89,12 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let server = thread::spawn(move || {
             let (mut socket, _) = listener.accept().unwrap();
-            let mut request = [0; 1_024];
-            let length = socket.read(&mut request).unwrap();
-            let asked = request[..length].starts_with(format!("GET {page} ").as_bytes());
+            let mut request = Vec::new();
+            let mut reader = BufReader::new(&socket);
+            while !request.ends_with(b"\r\n\r\n") {
+                assert_ne!(reader.read_until(b'\n', &mut request).unwrap(), 0);
+            }
+            let asked = request.starts_with(format!("GET {page} ").as_bytes());
             let answer = if asked {
                 answer
             } else {
