@@ -63,7 +63,7 @@ pub struct Gateway<B> {
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) known: Known,
     pub(crate) hub: Arc<Hub>,
-    /// What may wait for all clients together, if that is bounded.
+    /// What may wait for all clients together.
     pub(crate) budget: Arc<Budget>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) shutdown: Shutdown,
