@@ -101,8 +101,7 @@ settings! {
         /// version lives, as lists are, and not for requests to delete.
         indexed_tags_max: Option<usize> = 200, "tags", integer_or("no limit", 1..=100_000), reload;
         /// Characters in an event's content; 0 leaves it to the limit in bytes.
-        content_chars_max: Option<usize> = 0, "characters",
-            integer_or("no limit", 1..=64 * MIB), reload;
+        content_chars_max: Option<usize> = 0, "characters", integer_or("no limit", 1..=64 * MIB), reload;
         /// Open subscriptions of one connection; more are answered by CLOSED. Clients use 10 to 30.
         subscriptions_max: usize = 64, "subscriptions", integer(1..=10_000), reload;
         /// Filters in one REQ or COUNT. Each costs a scan of its own.
@@ -150,14 +149,14 @@ settings! {
         /// proxies drop it.
         ping_interval as "ping_interval_secs": Duration = 55, "seconds", seconds(1..=3_600), restart;
         /// A pinged connection that stays silent for so long is closed; 0 waits for ever.
-        pong_timeout as "pong_timeout_secs": Option<Duration> = 30, "seconds",
-            seconds_or("never", 1..=3_600), restart;
+        pong_timeout as "pong_timeout_secs": Option<Duration> = 30, "seconds", seconds_or("never", 1..=3_600), restart;
         /// Time for a connection to send its HTTP request, and for the TCP buffer to take a byte.
-        handshake_timeout as "handshake_timeout_secs": Duration = 10, "seconds",
-            seconds(1..=300), restart;
+        handshake_timeout as "handshake_timeout_secs": Duration = 10, "seconds", seconds(1..=300), restart;
         /// Time from the first to the last byte of one message, against clients that trickle.
-        message_timeout as "message_timeout_secs": Duration = 30, "seconds",
-            seconds(1..=3_600), restart;
+        message_timeout as "message_timeout_secs": Duration = 30, "seconds", seconds(1..=3_600), restart;
+        /// How long an event may take to be stored; past it OK says `error:`, and the client is to send
+        /// it again. Clients give up after 4.4 s; where a database is slow to answer, loads want more.
+        receipt_timeout as "receipt_timeout_ms": Duration = 4_000, "milliseconds", millis(100..=30_000), restart;
         /// Messages that can't be read as client messages before the connection is closed (1008);
         /// 0 never closes. Each is answered by a NOTICE, so a few are left for people who try out.
         invalid_messages_max: Option<u32> = 100, "messages", integer_or("no limit", 1..=1_000_000), reload;

@@ -20,6 +20,6 @@ pub use control::{ControlRules, LiveControl, NetworkSet, Reason, RelayTexts};
 pub use event::{EventLimit, admit_event, exceeded_limit};
 pub use filters::{admit_filters, admit_subscription};
 pub use limits::{EventLimits, FilterLimits, GIFT_WRAP_BACKDATING_SECS, WriteRules};
-pub use rate::TokenBucket;
+pub use rate::{Rate, TokenBucket};
 pub use reader::{Reader, Visibility, check_count_filters, check_filters, restricted};
 pub use relay_url::{ALL_RELAYS, RelayUrlError, RelayUrls, vanish_in_force};

@@ -3,53 +3,79 @@
 
 use std::time::{Duration, Instant};
 
-/// Lets `rate_per_sec` tokens a second through on average, `burst` at once.
+/// The slowest rate: a token a year, so that clocks can say when the next one comes.
+const TOKEN_MAX: Duration = Duration::from_secs(366 * 24 * 3_600);
+
+/// How often something may happen: so often a second on average, `burst` times at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// The time in which one token comes; `None` if nothing is limited.
+    token: Option<Duration>,
+    /// Tokens that a bucket holds.
+    burst: u32,
+}
+
+impl Rate {
+    /// No limit.
+    pub const UNLIMITED: Self = Self {
+        token: None,
+        burst: u32::MAX,
+    };
+
+    /// `per_sec` tokens a second: 0 (or what isn't a number) limits nothing, and less than one a year
+    /// counts as that. `burst` tokens fit into a bucket, at least one.
+    #[must_use]
+    pub fn new(per_sec: f64, burst: u32) -> Self {
+        if per_sec > 0.0 {
+            let token = Duration::try_from_secs_f64(1.0 / per_sec).unwrap_or(TOKEN_MAX);
+            Self {
+                token: Some(token.min(TOKEN_MAX)),
+                burst: burst.max(1),
+            }
+        } else {
+            Self::UNLIMITED
+        }
+    }
+
+    /// The most tokens that can be taken at once.
+    #[must_use]
+    pub const fn burst(self) -> u32 {
+        self.burst
+    }
+}
+
+/// Lets through what a [`Rate`] allows. The rate is brought along too, so that a new one holds at once
+/// for all buckets: an empty one stays empty and fills as the new rate says.
 ///
 /// Tokens are kept as time: the bucket knows the moment from which on it is full, and taking
 /// tokens moves that moment on. So there is nothing to refill.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TokenBucket {
-    /// What one token costs; `None` if nothing is limited.
-    token: Option<Duration>,
-    /// What a full bucket is worth.
-    burst: Duration,
     /// The bucket is full from this moment on; full since ever if `None`.
     full_at: Option<Instant>,
 }
 
 impl TokenBucket {
-    /// Makes a full bucket. A rate of 0 (or one that isn't a number) limits nothing. `burst`
-    /// tokens fit in, at least one.
-    #[must_use]
-    pub fn new(rate_per_sec: f64, burst: u32) -> Self {
-        let token = (rate_per_sec > 0.0)
-            .then(|| Duration::try_from_secs_f64(1.0 / rate_per_sec).unwrap_or(Duration::MAX));
-        let burst = token.unwrap_or_default().saturating_mul(burst.max(1));
-        Self {
-            token,
-            burst,
-            full_at: None,
-        }
-    }
-
     /// Takes `n` tokens if they are there. `false`: nothing was taken, and the client is too fast.
     ///
-    /// More tokens than the bucket holds are never there. A clock that goes back gives nothing.
-    pub fn take(&mut self, now: Instant, n: u32) -> bool {
-        let Some(token) = self.token else { return true };
-        let owed = self
+    /// More tokens than the bucket holds are never there. A clock that goes back gives nothing then.
+    pub fn take(&mut self, rate: Rate, now: Instant, n: u32) -> bool {
+        let Some(token) = rate.token else { return true };
+        let room = token.saturating_mul(rate.burst);
+        let mut owed = self
             .full_at
             .map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+        // What was taken at a slower rate is worth more than the bucket now holds.
+        if owed > room {
+            owed = room;
+            self.full_at = now.checked_add(room);
+        }
         let owed = owed.saturating_add(token.saturating_mul(n));
-        if owed > self.burst {
-            return false;
+        let full_at = now.checked_add(owed).filter(|_| owed <= room);
+        if full_at.is_some() {
+            self.full_at = full_at;
         }
-        match now.checked_add(owed) {
-            Some(full_at) => self.full_at = Some(full_at),
-            // So slow a rate that the clock can't say when a token comes back: none does.
-            None => self.burst = Duration::ZERO,
-        }
-        true
+        full_at.is_some()
     }
 
     /// Whether nothing is missing at `now`: such a bucket may be forgotten and made anew.
@@ -70,44 +96,48 @@ mod tests {
     #[test]
     fn a_burst_passes_and_then_the_rate_holds() {
         let start = Instant::now();
-        let mut bucket = TokenBucket::new(10.0, 3);
+        let rate = Rate::new(10.0, 3);
+        let mut bucket = TokenBucket::default();
         assert_eq!(
-            [(); 4].map(|()| bucket.take(start, 1)),
+            [(); 4].map(|()| bucket.take(rate, start, 1)),
             [true, true, true, false]
         );
-        assert!(!bucket.take(after(start, 99), 1));
-        assert!(bucket.take(after(start, 100), 1));
-        assert!(!bucket.take(after(start, 199), 1));
+        assert!(!bucket.take(rate, after(start, 99), 1));
+        assert!(bucket.take(rate, after(start, 100), 1));
+        assert!(!bucket.take(rate, after(start, 199), 1));
         assert!(
-            bucket.take(after(start, 500), 3),
+            bucket.take(rate, after(start, 500), 3),
             "it never holds more than the burst"
         );
-        assert!(!bucket.take(after(start, 500), 1));
+        assert!(!bucket.take(rate, after(start, 500), 1));
     }
 
     #[test]
     fn what_was_refused_costs_nothing() {
         let start = Instant::now();
-        let mut bucket = TokenBucket::new(1.0, 2);
-        assert!(!bucket.take(start, 3));
-        assert!(bucket.take(start, 2));
+        let rate = Rate::new(1.0, 2);
+        let mut bucket = TokenBucket::default();
+        assert!(!bucket.take(rate, start, 3));
+        assert!(bucket.take(rate, start, 2));
     }
 
     #[test]
     fn rate_zero_limits_nothing() {
         let now = Instant::now();
-        for rate in [0.0, -1.0, f64::NAN] {
-            let mut bucket = TokenBucket::new(rate, 1);
-            assert!((0..1000).all(|_| bucket.take(now, u32::MAX)), "{rate}");
+        for per_sec in [0.0, -1.0, f64::NAN] {
+            let rate = Rate::new(per_sec, 1);
+            let mut bucket = TokenBucket::default();
+            assert!((0..1000).all(|_| bucket.take(rate, now, u32::MAX)));
+            assert!(bucket.is_full(now), "{per_sec}");
         }
     }
 
     #[test]
     fn a_bucket_is_full_again_after_its_debt() {
         let start = Instant::now();
-        let mut bucket = TokenBucket::new(10.0, 5);
+        let mut bucket = TokenBucket::default();
         assert!(bucket.is_full(start));
-        assert!(bucket.take(start, 5));
+        assert!(bucket.take(Rate::new(10.0, 5), start, 5));
         assert!(!bucket.is_full(after(start, 499)));
         assert!(bucket.is_full(after(start, 500)));
     }
@@ -115,17 +145,38 @@ mod tests {
     #[test]
     fn a_clock_that_goes_back_gives_no_tokens() {
         let start = after(Instant::now(), 10_000);
-        let mut bucket = TokenBucket::new(1.0, 1);
-        assert!(bucket.take(start, 1));
-        assert!(!bucket.take(start - Duration::from_secs(5), 1));
+        let rate = Rate::new(1.0, 1);
+        let mut bucket = TokenBucket::default();
+        assert!(bucket.take(rate, start, 1));
+        assert!(!bucket.take(rate, start - Duration::from_secs(5), 1));
+    }
+
+    #[test]
+    fn a_new_rate_holds_for_a_bucket_that_an_old_one_emptied() {
+        let start = Instant::now();
+        let (slow, fast) = (Rate::new(0.001, 10), Rate::new(10.0, 10));
+        let mut bucket = TokenBucket::default();
+        assert!(bucket.take(slow, start, 10));
+        assert!(!bucket.take(fast, start, 1), "empty at any rate");
+        assert!(!bucket.take(fast, after(start, 99), 1));
+        assert!(bucket.take(fast, after(start, 100), 1));
+        assert!(!bucket.take(slow, after(start, 200), 10));
+        assert!(
+            bucket.take(slow, after(start, 200), 9),
+            "nearly full at the slow one"
+        );
     }
 
     #[test]
     fn absurd_rates_do_not_panic() {
         let now = Instant::now();
-        let mut slow = TokenBucket::new(f64::MIN_POSITIVE, u32::MAX);
-        assert!(slow.take(now, 1));
-        assert!(!slow.take(now, 1));
-        assert!(TokenBucket::new(f64::INFINITY, 0).take(now, 7));
+        let slow = Rate::new(f64::MIN_POSITIVE, 1);
+        let mut bucket = TokenBucket::default();
+        assert!(bucket.take(slow, now, 1));
+        assert!(!bucket.take(slow, after(now, 1_000_000_000), 1));
+        let large = Rate::new(f64::MIN_POSITIVE, u32::MAX);
+        assert!(TokenBucket::default().take(large, now, u32::MAX));
+        let fast = Rate::new(f64::INFINITY, 0);
+        assert!(TokenBucket::default().take(fast, now, 7));
     }
 }

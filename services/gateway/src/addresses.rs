@@ -8,7 +8,7 @@ use std::{
 };
 
 use hashbrown::HashMap;
-use heliograph_policy::TokenBucket;
+use heliograph_policy::{Rate, TokenBucket};
 use hyper::{HeaderMap, header::HeaderName};
 use parking_lot::Mutex;
 
@@ -80,14 +80,14 @@ struct Entry {
 }
 
 impl Entry {
-    fn new(limits: &ConnectionLimits, now: Instant) -> Self {
+    fn new(now: Instant) -> Self {
         Self {
             connections: 0,
             requests: 0,
-            connects: limits.connects_per_ip.bucket(),
-            handshakes: limits.connects_per_ip.bucket(),
-            events: limits.events_per_ip.bucket(),
-            reqs: limits.reqs_per_ip.bucket(),
+            connects: TokenBucket::default(),
+            handshakes: TokenBucket::default(),
+            events: TokenBucket::default(),
+            reqs: TokenBucket::default(),
             bad_signatures: 0,
             bad_since: now,
             banned_until: None,
@@ -143,7 +143,7 @@ impl Addresses {
         is_unlimited: bool,
         now: Instant,
     ) -> Result<Admitted, Refused> {
-        let entry = self.entry(AddressKey::new(address), limits, now);
+        let entry = self.entry(AddressKey::new(address), now);
         let mut known = entry.lock();
         if known.banned_until.is_some_and(|until| until > now) {
             return Err(Refused::Banned);
@@ -152,7 +152,7 @@ impl Addresses {
             if known.connections >= limits.connections_per_ip_max {
                 return Err(Refused::PerIp);
             }
-            if !known.connects.take(now, 1) {
+            if !known.connects.take(limits.connects_per_ip, now, 1) {
                 return Err(Refused::Rate);
             }
         }
@@ -171,7 +171,7 @@ impl Addresses {
         limits: &ConnectionLimits,
         now: Instant,
     ) -> Option<Requesting> {
-        let entry = self.entry(AddressKey::new(peer), limits, now);
+        let entry = self.entry(AddressKey::new(peer), now);
         let mut known = entry.lock();
         if known.requests >= limits.connections_per_ip_max {
             return None;
@@ -189,18 +189,19 @@ impl Addresses {
         is_unlimited: bool,
         now: Instant,
     ) -> Result<(), Refused> {
-        let entry = self.entry(AddressKey::new(peer), limits, now);
+        let entry = self.entry(AddressKey::new(peer), now);
         let mut known = entry.lock();
         if known.banned_until.is_some_and(|until| until > now) {
             return Err(Refused::Banned);
         }
-        match is_unlimited || known.handshakes.take(now, 1) {
+        let rate = limits.connects_per_ip;
+        match is_unlimited || known.handshakes.take(rate, now, 1) {
             true => Ok(()),
             false => Err(Refused::Rate),
         }
     }
 
-    fn entry(&self, key: AddressKey, limits: &ConnectionLimits, now: Instant) -> Arc<Mutex<Entry>> {
+    fn entry(&self, key: AddressKey, now: Instant) -> Arc<Mutex<Entry>> {
         let mut entries = self.entries.lock();
         let Entries { map, sweep_at } = &mut *entries;
         if map.len() >= (*sweep_at).max(SWEEP_ADDRESSES_MIN) && !map.contains_key(&key) {
@@ -209,7 +210,7 @@ impl Addresses {
             });
             *sweep_at = 2 * map.len();
         }
-        let new = || Arc::new(Mutex::new(Entry::new(limits, now)));
+        let new = || Arc::new(Mutex::new(Entry::new(now)));
         Arc::clone(map.entry(key).or_insert_with(new))
     }
 }
@@ -222,13 +223,13 @@ impl Drop for Requesting {
 
 impl Admitted {
     /// Whether the address may send one more EVENT.
-    pub(crate) fn take_event(&self, now: Instant) -> bool {
-        self.is_unlimited || self.entry.lock().events.take(now, 1)
+    pub(crate) fn take_event(&self, rate: Rate, now: Instant) -> bool {
+        self.is_unlimited || self.entry.lock().events.take(rate, now, 1)
     }
 
     /// Whether the address may ask a question that counts as `price`.
-    pub(crate) fn take_req(&self, now: Instant, price: u32) -> bool {
-        self.is_unlimited || self.entry.lock().reqs.take(now, price)
+    pub(crate) fn take_req(&self, rate: Rate, now: Instant, price: u32) -> bool {
+        self.is_unlimited || self.entry.lock().reqs.take(rate, now, price)
     }
 
     /// Notes a bad signature; `true` if the address is banned for it.
@@ -301,25 +302,18 @@ fn parse_hop(hop: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::Rate;
 
     fn limits() -> ConnectionLimits {
         ConnectionLimits {
             connections_max: 10,
             connections_per_ip_max: 2,
-            connects_per_ip: Rate {
-                per_sec: 1.0,
-                burst: 3,
-            },
+            connects_per_ip: Rate::new(1.0, 3),
             message_bytes_max: 1_000,
             pending_events_max: 1,
             outbox_bytes_max: 1_000,
             outbox_total_bytes_max: 1 << 30,
             events: Rate::UNLIMITED,
-            events_per_ip: Rate {
-                per_sec: 1.0,
-                burst: 2,
-            },
+            events_per_ip: Rate::new(1.0, 2),
             reqs: Rate::UNLIMITED,
             reqs_per_ip: Rate::UNLIMITED,
             invalid_messages_max: 0,
@@ -342,9 +336,10 @@ mod tests {
         let address = "192.0.2.1".parse().unwrap();
         let one = addresses.admit(address, &limits(), false, now).unwrap();
         let two = addresses.admit(address, &limits(), false, now).unwrap();
-        assert!(one.take_event(now) && two.take_event(now));
-        assert!(!one.take_event(now) && !two.take_event(now));
-        assert!(one.take_req(now, 1));
+        let rate = limits().events_per_ip;
+        assert!(one.take_event(rate, now) && two.take_event(rate, now));
+        assert!(!one.take_event(rate, now) && !two.take_event(rate, now));
+        assert!(one.take_req(limits().reqs_per_ip, now, 1));
     }
 
     #[test]
@@ -373,7 +368,7 @@ mod tests {
         let now = Instant::now();
         let admit = || addresses.admit("192.0.2.1".parse().unwrap(), &limits(), true, now);
         let all: Vec<Admitted> = (0..10).map(|_| admit().unwrap()).collect();
-        assert!((0..10).all(|_| all[0].take_event(now)));
+        assert!((0..10).all(|_| all[0].take_event(limits().events_per_ip, now)));
         assert!(!all[0].bad_signature(&limits(), now));
         assert!(all[1].bad_signature(&limits(), now));
         assert_eq!(admit().unwrap_err(), Refused::Banned);

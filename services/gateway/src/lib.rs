@@ -30,7 +30,7 @@ mod websocket;
 pub use http::limitation;
 pub use hub::Hub;
 pub use metrics::{Durability, Metrics};
-pub use options::{ConnectionLimits, Info, Options, Rate};
+pub use options::{ConnectionLimits, Info, Options};
 pub use pipeline::{Known, Lookup};
 pub use server::{Clock, Gateway, attend, run};
 pub use stream::Stream;

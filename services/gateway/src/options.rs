@@ -4,7 +4,7 @@
 use std::{borrow::Cow, net::IpAddr, time::Duration};
 
 use heliograph_config::IpNetwork;
-use heliograph_policy::{EventLimits, FilterLimits, LiveControl, RelayUrls, TokenBucket};
+use heliograph_policy::{EventLimits, FilterLimits, LiveControl, Rate, RelayUrls};
 
 /// Everything that a gateway needs to know. Replaced as a whole on reload; what says "at start"
 /// is read once.
@@ -153,25 +153,4 @@ pub struct ConnectionLimits {
     pub restarts: bool,
     /// Time for the receipt of a published event; then OK `false` with `error:`.
     pub receipt_timeout: Duration,
-}
-
-/// How often something may happen.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rate {
-    /// Times a second, sustained; 0 is no limit.
-    pub per_sec: f64,
-    /// Times at once.
-    pub burst: u32,
-}
-
-impl Rate {
-    /// No limit.
-    pub const UNLIMITED: Self = Self {
-        per_sec: 0.0,
-        burst: 1,
-    };
-
-    pub(crate) fn bucket(self) -> TokenBucket {
-        TokenBucket::new(self.per_sec, self.burst)
-    }
 }

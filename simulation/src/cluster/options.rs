@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use heliograph_gateway::{ConnectionLimits, Info, Options, Rate};
-use heliograph_policy::{EventLimits, FilterLimits, RelayUrls, Visibility};
+use heliograph_gateway::{ConnectionLimits, Info, Options};
+use heliograph_policy::{EventLimits, FilterLimits, Rate, RelayUrls, Visibility};
 use heliograph_store::Budget;
 
 /// Budgets are never spent: that would depend on how fast this machine is.

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, time::Instant};
 
+use heliograph_protocol::Event;
 use heliograph_testkit::{
     PATIENCE,
     http::request,
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::{
     http::document,
-    support::{metric, now},
+    support::{metric, notes, now},
 };
 
 /// Where the admin listener is, as the log says. The log is read beside the standard output, so what
@@ -107,6 +108,37 @@ fn sighup_reloads_what_can_change_while_the_relay_runs() {
     let page = request(admin(&relay), "GET", "/metrics", &[]);
     let failures = "heliograph_config_reload_failures_total";
     assert_eq!(metric(page.text(), failures), 1.0);
+}
+
+#[test]
+fn a_reloaded_rate_holds_for_connections_that_are_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("relay.toml");
+    let write = |rate: &str, limit: u32| {
+        let text = format!("[gateway]\n{rate}\nlimit_max = {limit}\nlimit_default = 7\n");
+        std::fs::write(&file, text).unwrap();
+    };
+    write("events_per_sec = 1\nevents_burst = 1", 11);
+    let relay = Relay::configured(&file);
+    let mut client = relay.client();
+    let notes = notes(&Key::nth(1), now() - 10, 10);
+    let mut publish = |event: &Event| {
+        client.send_event(event);
+        client.ok(&event.id().to_hex())
+    };
+    // Until its second event within a second.
+    while publish(&notes[0]).0 {}
+    let fast = "events_per_sec = 10\nevents_burst = 1000\nevents_per_ip_burst = 1000";
+    write(fast, 12);
+    relay.signal(Signal::HUP);
+    let deadline = Instant::now() + PATIENCE;
+    while document(&relay)["limitation"]["max_limit"] != 12 {
+        assert!(Instant::now() < deadline, "never reloaded");
+    }
+    for event in &notes {
+        let answer = publish(event);
+        assert!(answer.0, "{answer:?}");
+    }
 }
 
 #[test]

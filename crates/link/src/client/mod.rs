@@ -29,6 +29,7 @@ use self::{
     active::Active,
     connect::Connector,
     pages::{Answer, BREAK_WAIT},
+    shared::Lists,
     table::{NotBegun, Table},
 };
 use crate::{
@@ -53,6 +54,8 @@ pub struct Client {
 pub(crate) struct Shared {
     options: ClientOptions,
     table: Mutex<Table>,
+    /// Taken before `table`, never with it.
+    lists: Mutex<Lists>,
     session: watch::Sender<Session>,
     stop: watch::Sender<bool>,
     deliver: Arc<dyn Deliver>,
@@ -119,6 +122,7 @@ impl Client {
         let shared = Arc::new(Shared {
             options,
             table: Mutex::default(),
+            lists: Mutex::default(),
             session: watch::Sender::new(Session::None),
             stop: watch::Sender::new(false),
             deliver,
@@ -271,14 +275,15 @@ impl Shared {
 
 impl Requests for Client {
     fn open(&self, open: Open) -> BoxFuture<'_, Result<Box<dyn Pages>, BusError>> {
-        let shared = v1::Filters::from(&open.filters[..]);
-        let filters = encode_filters(&shared);
+        let kept = v1::Filters::from(&open.filters[..]);
+        let filters = encode_filters(&kept);
+        let kept = Arc::new(self.shared.lists.lock().share(kept));
         // At once, and not when the future is first polled: from here on a close concerns it.
         let admitted =
             self.shared
                 .table
                 .lock()
-                .admit(open.slot, open.connection, shared, &open.reader);
+                .admit(open.slot, open.connection, kept, &open.reader);
         Box::pin(async move {
             if !admitted {
                 return Err(BusError::Store("this subscription is open".to_owned()));

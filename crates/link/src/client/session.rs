@@ -144,7 +144,8 @@ impl Link {
         if self.sessions > 1 {
             shared.metrics.reconnects.inc();
         }
-        let parts = shared.table.lock().attach(&active);
+        let resumption = shared.table.lock().attach(&active);
+        let parts = resumption.parts();
         let welcomed = CommitNumber(welcome.position);
         let (from, resuming) = if parts.is_empty() {
             (None, None)

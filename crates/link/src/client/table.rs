@@ -14,7 +14,7 @@ use heliograph_proto::{
 use heliograph_protocol::PublicKey;
 use tokio::sync::oneshot;
 
-use super::{active::Active, shared::Lists};
+use super::active::Active;
 use crate::PART_BYTES;
 
 /// Bytes of a subscription in a resumption besides its filters.
@@ -24,7 +24,6 @@ const SUBSCRIPTION_BYTES: usize = 32;
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     slots: BTreeMap<u32, Entry>,
-    lists: Lists,
     connections: HashMap<u64, Reader>,
     /// Who waits for the mark of which request.
     marks: HashMap<u64, oneshot::Sender<()>>,
@@ -35,7 +34,7 @@ pub(crate) struct Table {
 struct Entry {
     connection: u64,
     /// For the next matcher.
-    filters: v1::Filters,
+    filters: Arc<v1::Filters>,
     state: State,
 }
 
@@ -80,7 +79,7 @@ impl Table {
         &mut self,
         slot: Slot,
         connection: ConnectionId,
-        filters: v1::Filters,
+        filters: Arc<v1::Filters>,
         reader: &Reader,
     ) -> bool {
         let free = self
@@ -90,7 +89,6 @@ impl Table {
         if free {
             let state = State::Waiting;
             let connection = connection.0;
-            let filters = self.lists.share(filters);
             self.slots.insert(
                 slot.0,
                 Entry {
@@ -167,7 +165,7 @@ impl Table {
                 Some(active),
             ) => {
                 entry.state = State::Closing;
-                entry.filters = v1::Filters::default();
+                entry.filters = Arc::default();
                 self.marks.remove(&request);
                 let slot = slot.0;
                 active.send(Message::Close(v1::Close { slot, request }));
@@ -219,30 +217,27 @@ impl Table {
         waiting.is_some_and(|waiting| waiting.send(()).is_ok())
     }
 
-    /// A session begins. Returns what is to be resumed in it, in parts.
-    pub(crate) fn attach(&mut self, active: &Arc<Active>) -> Vec<Vec<v1::ResumedConnection>> {
+    /// A session begins. Returns what is to be resumed in it.
+    pub(crate) fn attach(&mut self, active: &Arc<Active>) -> Resumption {
         self.current = Some(Arc::clone(active));
-        let mut by_connection: BTreeMap<u64, Vec<v1::ResumedSubscription>> = BTreeMap::new();
+        let mut resumption = Resumption::default();
         for (slot, entry) in &mut self.slots {
-            if let State::Live { request } = &mut entry.state {
-                *request = active.next_request();
-                let subscriptions = by_connection.entry(entry.connection).or_default();
-                subscriptions.push(v1::ResumedSubscription {
-                    slot: *slot,
-                    request: *request,
-                    filters: encode_filters(&entry.filters),
-                });
-            }
+            let State::Live { request } = &mut entry.state else {
+                continue;
+            };
+            *request = active.next_request();
+            let reader = || {
+                let reader = self.connections.get(&entry.connection);
+                (reader.cloned().unwrap_or_default(), Vec::new())
+            };
+            let connections = resumption.connections.entry(entry.connection);
+            connections.or_insert_with(reader).1.push(Resumed {
+                slot: *slot,
+                request: *request,
+                filters: Arc::clone(&entry.filters),
+            });
         }
-        let mut parts = Parts::default();
-        for (connection, subscriptions) in by_connection {
-            let reader = self.connections.get(&connection);
-            let reader = reader.map(v1::Reader::from).unwrap_or_default();
-            subscriptions
-                .into_iter()
-                .for_each(|subscription| parts.push(connection, &reader, subscription));
-        }
-        parts.parts
+        resumption
     }
 
     /// A session is over, and nothing more will be delivered from it. Returns the slots that are free
@@ -305,6 +300,39 @@ impl Table {
 fn know(reader: &mut Reader, key: &PublicKey) {
     if !reader.is(key) {
         reader.keys.push(*key);
+    }
+}
+
+/// What the next matcher is to take over, by connection.
+#[derive(Debug, Default)]
+pub(crate) struct Resumption {
+    connections: BTreeMap<u64, (Reader, Vec<Resumed>)>,
+}
+
+/// A subscription of it.
+#[derive(Debug)]
+struct Resumed {
+    slot: u32,
+    request: u64,
+    filters: Arc<v1::Filters>,
+}
+
+impl Resumption {
+    /// In the form that crosses. It takes its time, and no lock.
+    pub(crate) fn parts(self) -> Vec<Vec<v1::ResumedConnection>> {
+        let mut parts = Parts::default();
+        for (connection, (reader, subscriptions)) in self.connections {
+            let reader = v1::Reader::from(&reader);
+            for resumed in subscriptions {
+                let subscription = v1::ResumedSubscription {
+                    slot: resumed.slot,
+                    request: resumed.request,
+                    filters: encode_filters(&resumed.filters),
+                };
+                parts.push(connection, &reader, subscription);
+            }
+        }
+        parts.parts
     }
 }
 

@@ -145,11 +145,11 @@ impl<B: Bus> Session<B> {
     ) -> Result<(), Refusal> {
         let limits = &options.limits;
         let price = price(filters);
-        let mine = price.min(limits.reqs.burst.max(1));
-        let shared = price.min(limits.reqs_per_ip.burst.max(1));
-        let exceeded = if !self.reqs.take(received, mine) {
+        let mine = price.min(limits.reqs.burst());
+        let shared = price.min(limits.reqs_per_ip.burst());
+        let exceeded = if !self.reqs.take(limits.reqs, received, mine) {
             Some(RateLimit::ReqsPerConnection)
-        } else if !self.admitted.take_req(received, shared) {
+        } else if !self.admitted.take_req(limits.reqs_per_ip, received, shared) {
             Some(RateLimit::ReqsPerIp)
         } else {
             None
@@ -186,9 +186,10 @@ impl<B: Bus> Session<B> {
 
     /// CLOSE is never refused, but it uses up what REQs are held against; so does a malformed REQ. What
     /// a connection sends beyond its own rate doesn't use up that of its address, which others share.
-    pub(super) fn count_query(&mut self, received: Instant) {
-        if self.reqs.take(received, 1) {
-            self.admitted.take_req(received, 1);
+    pub(super) fn count_query(&mut self, received: Instant, options: &Options) {
+        let limits = &options.limits;
+        if self.reqs.take(limits.reqs, received, 1) {
+            self.admitted.take_req(limits.reqs_per_ip, received, 1);
         }
     }
 

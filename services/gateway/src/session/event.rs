@@ -9,6 +9,7 @@ use heliograph_protocol::{Event, EventId, Origin, PublicKey, Refusal};
 use super::{Session, Work, messages::Done};
 use crate::{
     metrics::{EventResult, Limit, Metrics, RateLimit},
+    options::Options,
     pipeline::{self, Accepted, Refused},
     received::{Asked, Received},
 };
@@ -63,14 +64,20 @@ impl Drop for Pending {
 
 impl<B: Bus> Session<B> {
     /// `["EVENT",…]` (R01-30).
-    pub(super) fn event(&mut self, event: Event, received: Received, work: &mut Work) {
+    pub(super) fn event(
+        &mut self,
+        event: Event,
+        received: Received,
+        options: &Options,
+        work: &mut Work,
+    ) {
         self.gateway.metrics.events.received(event.kind()).inc();
         let about = ("kind", u32::from(event.kind().as_u16()));
         let mut asked = Asked::begin("EVENT", about, received);
         asked.set("event.id", || event.id().to_hex());
         asked.set("bytes", || event.json().len());
         let pending = Pending::new(&self.gateway.metrics, asked);
-        if !self.may_send(received.at) {
+        if !self.may_send(received.at, options) {
             let refused = Refused::from(Refusal::rate_limited("slow down"));
             let result = Err(refused);
             pending.answer(&result);
@@ -91,13 +98,14 @@ impl<B: Bus> Session<B> {
     }
 
     /// Holds one more event against the rates of the connection and of its address.
-    fn may_send(&mut self, now: Instant) -> bool {
+    fn may_send(&mut self, now: Instant, options: &Options) -> bool {
+        let rates = &options.limits;
         let limits = &self.gateway.metrics.limits;
-        if !self.events.take(now, 1) {
+        if !self.events.take(rates.events, now, 1) {
             limits.rate(RateLimit::EventsPerConnection).inc();
             return false;
         }
-        let admitted = self.admitted.take_event(now);
+        let admitted = self.admitted.take_event(rates.events_per_ip, now);
         if !admitted {
             limits.rate(RateLimit::EventsPerIp).inc();
         }
@@ -106,22 +114,28 @@ impl<B: Bus> Session<B> {
 
     /// Counts a malformed EVENT: it is answered with what is wrong, but not for free. What a connection
     /// sends beyond its own rate doesn't use up that of its address, which others share.
-    pub(super) fn count_event(&mut self, now: Instant) {
-        if self.events.take(now, 1) {
-            self.admitted.take_event(now);
+    pub(super) fn count_event(&mut self, now: Instant, options: &Options) {
+        let rates = &options.limits;
+        if self.events.take(rates.events, now, 1) {
+            self.admitted.take_event(rates.events_per_ip, now);
         }
     }
 
     /// `["AUTH",…]` (R42-2, R42-3). The challenge is compared as it stands now, so that a later one
     /// ends it.
-    pub(super) fn auth(&mut self, event: Event, received: Received, work: &mut Work) {
+    pub(super) fn auth(
+        &mut self,
+        event: Event,
+        received: Received,
+        options: &Options,
+        work: &mut Work,
+    ) {
         let id = *event.id();
-        if !self.may_send(received.at) {
+        if !self.may_send(received.at, options) {
             return self.auth_refused(&id, &Refusal::rate_limited("slow down"));
         }
         self.pending_events += 1;
-        let urls = &self.gateway.options.load().urls;
-        let claimed = check_auth(&event, &self.challenge, urls, received.now());
+        let claimed = check_auth(&event, &self.challenge, &options.urls, received.now());
         let gateway = Arc::clone(&self.gateway);
         work.push(Box::pin(async move {
             let event = Arc::new(event);

@@ -41,7 +41,7 @@ impl<B: Bus> Session<B> {
         match ClientMessage::parse(text) {
             Ok(ClientMessage::Event(event)) => {
                 self.count(Verb::Event);
-                self.event(event, received, work);
+                self.event(event, received, options, work);
             }
             Ok(ClientMessage::Req { id, filters }) => {
                 self.count(Verb::Req);
@@ -53,12 +53,12 @@ impl<B: Bus> Session<B> {
             }
             Ok(ClientMessage::Close(id)) => {
                 self.count(Verb::Close);
-                self.count_query(received.at);
+                self.count_query(received.at, options);
                 self.end_subscription(&id);
             }
             Ok(ClientMessage::Auth(event)) => {
                 self.count(Verb::Auth);
-                self.auth(event, received, work);
+                self.auth(event, received, options, work);
             }
             Err(error) => self.refused_message(&error, received, options),
         }
@@ -73,7 +73,7 @@ impl<B: Bus> Session<B> {
         match error {
             MessageError::Notice(refusal) => self.invalid(refusal, options),
             MessageError::Event { id, refusal } => {
-                self.count_event(received.at);
+                self.count_event(received.at, options);
                 self.count(Verb::Event);
                 let events = &self.gateway.metrics.events;
                 events.unreadable().inc();
@@ -88,13 +88,13 @@ impl<B: Bus> Session<B> {
                 );
             }
             MessageError::Req { id, refusal } => {
-                self.count_query(received.at);
+                self.count_query(received.at, options);
                 self.count(Verb::Req);
                 self.end_subscription(id);
                 self.req_refused(id, refusal);
             }
             MessageError::Count { id, refusal } => {
-                self.count_query(received.at);
+                self.count_query(received.at, options);
                 self.count(Verb::Count);
                 self.closed(id, refusal);
             }

@@ -75,14 +75,7 @@ pub(crate) async fn run<B: Bus, S: Stream>(gateway: Arc<Gateway<B>>, stream: S, 
     let bytes_max = options.limits.outbox_bytes_max;
     let outbox = Outbox::new(bytes_max, compressor, &gateway.budget);
     let mut socket = Socket::new(stream, Arc::clone(&outbox));
-    let mut session = Session::new(
-        Arc::clone(&gateway),
-        id,
-        address,
-        &options,
-        admitted,
-        outbox,
-    );
+    let mut session = Session::new(Arc::clone(&gateway), id, address, admitted, outbox);
     let decoder = Decoder::new(compression.is_some());
     let mut work = Work::new();
     let closed = session
@@ -133,11 +126,9 @@ impl<B: Bus> Session<B> {
         gateway: Arc<Gateway<B>>,
         id: ConnectionId,
         address: IpAddr,
-        options: &Options,
         admitted: Admitted,
         outbox: Arc<Outbox>,
     ) -> Self {
-        let limits = &options.limits;
         Self {
             gateway,
             id,
@@ -148,8 +139,8 @@ impl<B: Bus> Session<B> {
             challenge: challenge(),
             subscriptions: HashMap::new(),
             commit: CommitNumber::default(),
-            events: limits.events.bucket(),
-            reqs: limits.reqs.bucket(),
+            events: TokenBucket::default(),
+            reqs: TokenBucket::default(),
             pending_events: 0,
             pending_counts: 0,
             invalid_messages: 0,

@@ -15,10 +15,10 @@ use heliograph_bus::{
     Requests, Resume, Slot,
 };
 use heliograph_gateway::{
-    ConnectionLimits, Durability, Gateway, Hub, Info, Known, Metrics, Options, Rate,
+    ConnectionLimits, Durability, Gateway, Hub, Info, Known, Metrics, Options,
 };
 use heliograph_lifecycle::{Shutdown, Tasks};
-use heliograph_policy::{EventLimits, FilterLimits, RelayUrls};
+use heliograph_policy::{EventLimits, FilterLimits, Rate, RelayUrls};
 use heliograph_protocol::{EoseHint, Event, Kind, PublicKey, Refusal};
 use heliograph_testkit::{PATIENCE, RELAY_URL, keys::Key};
 use heliograph_verify::Verifier;

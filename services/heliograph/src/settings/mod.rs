@@ -7,17 +7,14 @@ use std::{net::SocketAddr, time::Duration};
 use anyhow::Context;
 use heliograph_config::{Config, SyncMode};
 use heliograph_gateway as gateway;
-use heliograph_gateway::{ConnectionLimits, Info, Rate};
+use heliograph_gateway::{ConnectionLimits, Info};
 use heliograph_matcher as matcher;
-use heliograph_policy::{EventLimits, FilterLimits, RelayUrls, WriteRules};
+use heliograph_policy::{EventLimits, FilterLimits, Rate, RelayUrls, WriteRules};
 use heliograph_recent::RecentOptions;
 use heliograph_store::Budget;
 use heliograph_store_embedded as embedded;
 
 use crate::certificate;
-
-/// How long a publisher waits for its receipt: clients give up after 4.4 s.
-const RECEIPT_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How long a question waits for the commits it has to see.
 const COMMIT_WAIT: Duration = Duration::from_secs(1);
@@ -108,7 +105,7 @@ fn connection_limits(config: &Config) -> ConnectionLimits {
         message_timeout: edge.message_timeout,
         drain: config.shutdown.drain,
         restarts: config.shutdown.restarts,
-        receipt_timeout: RECEIPT_TIMEOUT,
+        receipt_timeout: edge.receipt_timeout,
     }
 }
 
@@ -120,9 +117,8 @@ fn sockets_max() -> u64 {
 }
 
 fn rate(per_sec: Option<u32>, burst: u32) -> Rate {
-    per_sec.map_or(Rate::UNLIMITED, |per_sec| Rate {
-        per_sec: f64::from(per_sec),
-        burst,
+    per_sec.map_or(Rate::UNLIMITED, |per_sec| {
+        Rate::new(f64::from(per_sec), burst)
     })
 }
 

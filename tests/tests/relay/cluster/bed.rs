@@ -27,11 +27,13 @@ use crate::support::metric;
 
 /// Every cluster's settings beside those of the conformance configuration: time enough for a debug
 /// build and a Java database on a busy machine.
-const SETTINGS: [&str; 6] = [
+const SETTINGS: [&str; 8] = [
     "relay.url=wss://relay.example.com",
     "store.scan_ms_max=60000",
     "store.count_ms_max=60000",
     "scylla.read_timeout_ms=20000",
+    "scylla.write_timeout_ms=20000",
+    "gateway.receipt_timeout_ms=30000",
     "scylla.requests_max=256",
     "nats.timeout_ms=10000",
 ];
