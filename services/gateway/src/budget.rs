@@ -244,7 +244,7 @@ mod tests {
         all[1].text(vec![b'x'; 500]);
         assert!(!all[1].is_overflowed(), "not looked at");
         all[0].take(&mut Vec::new(), usize::MAX, || 0);
-        all[1].text(vec![b'x'; 65_000]);
+        all[1].text(vec![b'x'; 63_800]);
         assert!(all[1].is_overflowed(), "there is one again");
         assert_eq!(budget.bytes.load(Relaxed), 0);
     }
