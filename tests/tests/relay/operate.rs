@@ -1,6 +1,6 @@
 //! What an operator does to a running relay: looks at it, reloads it.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{net::SocketAddr, path::Path, time::Instant};
 
 use heliograph_protocol::Event;
 use heliograph_testkit::{
@@ -79,28 +79,34 @@ fn a_relay_without_room_for_connections_is_not_ready() {
     }
 }
 
+/// Writes a configuration with a limit that the document tells, and more lines of its section.
+fn write(file: &Path, limit: u32, lines: &str) {
+    let text = format!("[gateway]\n{lines}\nlimit_max = {limit}\nlimit_default = 7\n");
+    std::fs::write(file, text).unwrap();
+}
+
+/// Waits until the relay has loaded what was written with this limit.
+#[track_caller]
+fn reloaded(relay: &Relay, limit: u32) {
+    let deadline = Instant::now() + PATIENCE;
+    while document(relay)["limitation"]["max_limit"] != limit {
+        assert!(Instant::now() < deadline, "never reloaded");
+    }
+}
+
 #[test]
 fn sighup_reloads_what_can_change_while_the_relay_runs() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("relay.toml");
-    let write = |limit: u32| {
-        std::fs::write(
-            &file,
-            format!("[gateway]\nlimit_max = {limit}\nlimit_default = 7\n"),
-        )
-        .unwrap();
-    };
-    write(11);
+    write(&file, 11, "");
     let relay = Relay::configured(&file);
     assert_eq!(document(&relay)["limitation"]["max_limit"], 11);
-    write(12);
+    write(&file, 12, "");
     relay.signal(Signal::HUP);
-    let deadline = Instant::now() + PATIENCE;
-    while document(&relay)["limitation"]["max_limit"] != 12 {
-        assert!(Instant::now() < deadline, "never reloaded");
-    }
+    reloaded(&relay, 12);
     std::fs::write(&file, "[gateway]\nlimit_max = 0\n").unwrap();
     relay.signal(Signal::HUP);
+    let deadline = Instant::now() + PATIENCE;
     while !relay.log().contains("configuration not reloaded") {
         assert!(Instant::now() < deadline, "never refused");
     }
@@ -114,11 +120,7 @@ fn sighup_reloads_what_can_change_while_the_relay_runs() {
 fn a_reloaded_rate_holds_for_connections_that_are_open() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("relay.toml");
-    let write = |rate: &str, limit: u32| {
-        let text = format!("[gateway]\n{rate}\nlimit_max = {limit}\nlimit_default = 7\n");
-        std::fs::write(&file, text).unwrap();
-    };
-    write("events_per_sec = 1\nevents_burst = 1", 11);
+    write(&file, 11, "events_per_sec = 1\nevents_burst = 1");
     let relay = Relay::configured(&file);
     let mut client = relay.client();
     let notes = notes(&Key::nth(1), now() - 10, 10);
@@ -129,12 +131,9 @@ fn a_reloaded_rate_holds_for_connections_that_are_open() {
     // Until its second event within a second.
     while publish(&notes[0]).0 {}
     let fast = "events_per_sec = 10\nevents_burst = 1000\nevents_per_ip_burst = 1000";
-    write(fast, 12);
+    write(&file, 12, fast);
     relay.signal(Signal::HUP);
-    let deadline = Instant::now() + PATIENCE;
-    while document(&relay)["limitation"]["max_limit"] != 12 {
-        assert!(Instant::now() < deadline, "never reloaded");
-    }
+    reloaded(&relay, 12);
     for event in &notes {
         let answer = publish(event);
         assert!(answer.0, "{answer:?}");
@@ -145,18 +144,11 @@ fn a_reloaded_rate_holds_for_connections_that_are_open() {
 fn a_watched_file_reloads_by_itself() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("relay.toml");
-    let write = |limit: u32| {
-        let text = format!("[gateway]\nlimit_max = {limit}\nlimit_default = 7\n");
-        std::fs::write(&file, text).unwrap();
-    };
-    write(11);
+    write(&file, 11, "");
     let relay = Relay::watching(&file);
     assert_eq!(document(&relay)["limitation"]["max_limit"], 11);
-    write(12);
-    let deadline = Instant::now() + PATIENCE;
-    while document(&relay)["limitation"]["max_limit"] != 12 {
-        assert!(Instant::now() < deadline, "never reloaded");
-    }
+    write(&file, 12, "");
+    reloaded(&relay, 12);
 }
 
 #[test]

@@ -226,12 +226,11 @@ impl Table {
                 continue;
             };
             *request = active.next_request();
-            let reader = || {
-                let reader = self.connections.get(&entry.connection);
-                (reader.cloned().unwrap_or_default(), Vec::new())
-            };
-            let connections = resumption.connections.entry(entry.connection);
-            connections.or_insert_with(reader).1.push(Resumed {
+            let reader = || self.connections.get(&entry.connection).cloned();
+            let connection = resumption.connections.entry(entry.connection);
+            let (_, subscriptions) =
+                connection.or_insert_with(|| (reader().unwrap_or_default(), Vec::new()));
+            subscriptions.push(Resumed {
                 slot: *slot,
                 request: *request,
                 filters: Arc::clone(&entry.filters),

@@ -117,9 +117,7 @@ fn sockets_max() -> u64 {
 }
 
 fn rate(per_sec: Option<u32>, burst: u32) -> Rate {
-    per_sec.map_or(Rate::UNLIMITED, |per_sec| {
-        Rate::new(f64::from(per_sec), burst)
-    })
+    Rate::new(per_sec.unwrap_or(0).into(), burst)
 }
 
 fn event_limits(config: &Config) -> EventLimits {
